@@ -1,0 +1,1 @@
+"""Adapters that ship: one library a file."""

@@ -1,0 +1,128 @@
+"""torch.nn.functional.scaled_dot_product_attention: as it chooses by itself, and once for each backend."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seqlaws.implementation import Implementation, Known
+from seqlaws.spec.attention import AttentionCase
+
+NAME = "torch.nn.functional.scaled_dot_product_attention"
+EVERYTHING = frozenset({"bool_mask", "float_mask", "causal", "grouped_query", "cross_length", "value_width", "scale",
+                        "gradient", "mask_gradient"})  # fmt: skip
+HALF = ("float16", "bfloat16")
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    mask: torch.Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """q [B,H,Tq,D], k [B,Hkv,Tk,D], v [B,Hkv,Tk,Dv] to [B,H,Tq,Dv], by whichever backend torch chooses."""
+    if mask is not None and mask.ndim < 4:  # fused backends know masks of rank 2 and 4 only
+        mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    grouped = q.shape[1] != k.shape[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch explains each backend that it does not take
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=grouped)
+
+
+def _by(backend: SDPBackend) -> Callable[..., torch.Tensor]:
+    def attend_by(*arrays: torch.Tensor, **options: Any) -> torch.Tensor:
+        with sdpa_kernel(backend):
+            return attend(*arrays, **options)
+
+    return attend_by
+
+
+def _without_graph(mode: Callable[[], Any]) -> Callable[..., torch.Tensor]:
+    def attend_without_graph(*arrays: torch.Tensor, **options: Any) -> torch.Tensor:
+        with mode():
+            return attend(*arrays, **options)
+
+    return attend_without_graph
+
+
+HIDES_NAN = Known(
+    "the fused CPU kernel's running maximum skips NaN: a NaN row comes out as zeros",
+    case=AttentionCase(2, 1, 1, 3, 5, 4, 4),
+    devices=("cpu",),
+    script="docs/known/sdpa_flash_hides_nan.py",
+    link="https://github.com/pytorch/pytorch/issues/141128",
+)
+ACCEPTS_MISSING_VALUES = Known(
+    "the fused CPU kernel never compares the lengths of keys and values, and reads as many keys as there are values",
+    case=AttentionCase(2, 1, 1, 3, 5, 4, 4),
+    devices=("cpu",),
+    script="docs/known/sdpa_flash_accepts_missing_values.py",
+    link="https://github.com/pytorch/pytorch/pull/193728",
+)
+REFUSES_LAYOUTS = Known(
+    "asked for by name, the fused CPU kernel refuses inputs whose last axis is not contiguous",
+    case=AttentionCase(2, 1, 1, 3, 5, 4, 4),
+    devices=("cpu",),
+    script="docs/known/sdpa_flash_refuses_layouts.py",
+)
+
+default = Implementation(
+    name=NAME,
+    subject="attention",
+    call=attend,
+    can=EVERYTHING,
+    paths={"no_grad": _without_graph(torch.no_grad), "inference_mode": _without_graph(torch.inference_mode)},
+    known={"attention.shows_nan": HIDES_NAN, "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES},
+)
+
+math = Implementation(name=f"{NAME}.math", subject="attention", call=_by(SDPBackend.MATH), can=EVERYTHING)
+
+flash = Implementation(
+    name=f"{NAME}.flash",
+    subject="attention",
+    call=_by(SDPBackend.FLASH_ATTENTION),
+    can=EVERYTHING - {"value_width", "mask_gradient"},
+    devices=("cpu",),
+    known={
+        "attention.shows_nan": HIDES_NAN,
+        "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
+        "attention.reads_any_layout": REFUSES_LAYOUTS,
+        "attention.reads_expanded_inputs": REFUSES_LAYOUTS,
+        "attention.reads_any_layout_of_its_gradient": REFUSES_LAYOUTS,
+    },
+)
+
+flash_cuda = Implementation(
+    name=f"{NAME}.flash_cuda",
+    subject="attention",
+    call=_by(SDPBackend.FLASH_ATTENTION),
+    can=frozenset({"causal", "grouped_query", "cross_length", "scale", "gradient"}),
+    dtypes=HALF,
+    devices=("cuda",),
+)
+
+efficient = Implementation(
+    name=f"{NAME}.efficient",
+    subject="attention",
+    call=_by(SDPBackend.EFFICIENT_ATTENTION),
+    can=EVERYTHING - {"grouped_query"},
+    dtypes=("float16", "bfloat16", "float32"),
+    devices=("cuda",),
+)
+
+cudnn = Implementation(
+    name=f"{NAME}.cudnn",
+    subject="attention",
+    call=_by(SDPBackend.CUDNN_ATTENTION),
+    can=EVERYTHING - {"mask_gradient"},
+    dtypes=HALF,
+    devices=("cuda",),
+)

@@ -1,0 +1,60 @@
+"""The one place that loads what is specified: subjects and laws from `spec`, lessons from `lessons`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from seqlaws.errors import Misunderstood
+
+if TYPE_CHECKING:
+    from seqlaws.law import Law
+    from seqlaws.lesson import Lesson
+    from seqlaws.subject import Subject
+
+
+def subject_names() -> list[str]:
+    """The subjects that have a file in `spec`."""
+    return _modules("seqlaws.spec", besides={"contract"})
+
+
+def load_subject(name: str) -> Subject:
+    """A subject with all its laws. Raises Misunderstood for a name that is not one."""
+    from seqlaws.law import instantiate_families, laws_of
+    from seqlaws.subject import SUBJECTS
+
+    if name not in subject_names():
+        raise Misunderstood(f"unknown subject {name!r}; there are: {', '.join(subject_names())}")
+    importlib.import_module("seqlaws.spec.contract")
+    package = importlib.import_module(f"seqlaws.spec.{name}")
+    for part in _modules(package.__name__) if hasattr(package, "__path__") else []:
+        importlib.import_module(f"{package.__name__}.{part}")
+    subject = SUBJECTS[name]
+    if not any(law.level == 0 for law in laws_of(name)):
+        instantiate_families(subject)
+    return subject
+
+
+def load_laws(subject: str) -> list[Law]:
+    """The laws of a subject, in the order in which they are judged."""
+    return load_subject(subject).laws
+
+
+def load_lessons(subject: str) -> list[Lesson]:
+    """The lessons of a subject: its own, and those that every subject has."""
+    from seqlaws.lesson import instantiate_lessons, lessons_of
+
+    load_subject(subject)
+    importlib.import_module("seqlaws.lessons.contract")
+    if subject in _modules("seqlaws.lessons"):
+        package = importlib.import_module(f"seqlaws.lessons.{subject}")
+        for part in _modules(package.__name__) if hasattr(package, "__path__") else []:
+            importlib.import_module(f"{package.__name__}.{part}")
+    instantiate_lessons(subject)
+    return lessons_of(subject)
+
+
+def _modules(package: str, besides: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    path = importlib.import_module(package).__path__
+    return sorted(each.name for each in pkgutil.iter_modules(path) if each.name not in besides)

@@ -1,0 +1,210 @@
+"""The command line: `seqlaws check`, `laws`, `explain` and `lessons`.
+
+Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import seqlaws
+from seqlaws.errors import Misunderstood
+from seqlaws.terminal import Terminal
+
+if TYPE_CHECKING:
+    from seqlaws.result import Judged, Report, Result
+
+GREEN, RED, MISUNDERSTOOD, PIPE_BROKEN, INTERRUPTED = 0, 1, 2, 141, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a symbol must not end the run
+    try:
+        asked = _parser().parse_args(argv)
+        return int(asked.run(asked))
+    except Misunderstood as error:
+        print(f"seqlaws: {error}", file=sys.stderr)
+        return MISUNDERSTOOD
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read the output has gone; what Python still holds for them must go nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_BROKEN
+
+
+def _check(asked: argparse.Namespace) -> int:
+    from seqlaws.checking import judge_all
+    from seqlaws.report import Live, show_report, why_nothing_was_judged
+    from seqlaws.targets import resolve_all
+
+    addressed = resolve_all(asked.targets)
+    addresses = {implementation.name: address for address, implementation in addressed}
+    again = _options_to_repeat(asked)
+    _refuse_unwritable(asked.json)
+    out, err = Terminal.of(sys.stderr if asked.json == "-" else sys.stdout), Terminal.of(sys.stderr)
+    live = Live(out, err)
+
+    def heard(result: Result, judged: Judged) -> None:
+        try:
+            live.heard(result, judged)
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None  # nobody reads on, but what was found is still to be written
+
+    report = judge_all(
+        [implementation for _, implementation in addressed],
+        device=asked.device,
+        dtypes=asked.dtype and dict.fromkeys(asked.dtype),
+        laws=asked.law,
+        profile=asked.profile,
+        seed=asked.seed,
+        limit=asked.limit,
+        memory=asked.memory,
+        fail_fast=asked.x,
+        command=lambda implementation: f"seqlaws check {shlex.quote(addresses[implementation.name])}{again}",
+        planned=live.expect,
+        heard=heard,
+    )
+    live.clear()
+    if asked.json:
+        _write_json(report, asked.json)
+    if nothing := why_nothing_was_judged(report):
+        raise Misunderstood(nothing)
+    show_report(out, report, live.planned)
+    return INTERRUPTED if report.interrupted else RED if report.red else GREEN
+
+
+def _options_to_repeat(asked: argparse.Namespace) -> str:
+    """What the command that repeats one judgement must say beside the target; the card adds the law and place."""
+    default = _parser().parse_args(["check", "any"])
+    return "".join(
+        f" --{name} {getattr(asked, name)}"
+        for name in ("profile", "seed", "limit", "memory")
+        if getattr(asked, name) != getattr(default, name)
+    )
+
+
+def _refuse_unwritable(file: str | None) -> None:
+    if file and file != "-":
+        try:
+            Path(file).open("a").close()
+        except OSError as error:
+            raise Misunderstood(f"cannot write {file}: {error.strerror}") from None
+
+
+def _write_json(report: Report, file: str) -> None:
+    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"
+    if file == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        Path(file).write_text(text, encoding="utf-8")
+
+
+def _laws(asked: argparse.Namespace) -> int:
+    from seqlaws.explain import show_laws
+
+    show_laws(Terminal.of(sys.stdout), asked.subject)
+    return GREEN
+
+
+def _explain(asked: argparse.Namespace) -> int:
+    from seqlaws.explain import show_law
+
+    show_law(Terminal.of(sys.stdout), asked.law)
+    return GREEN
+
+
+def _lessons(asked: argparse.Namespace) -> int:
+    from seqlaws.explain import show_lessons
+
+    show_lessons(Terminal.of(sys.stdout), asked.subject)
+    return GREEN
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers what it does not understand in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Misunderstood(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from seqlaws.guard import Limits
+
+    parser = _Parser(
+        prog="seqlaws",
+        description="Judge sequence layers by the laws that every correct one obeys.",
+        epilog="Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be understood.",
+    )
+    parser.add_argument("--version", action="version", version=f"seqlaws {seqlaws.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    check = commands.add_parser(
+        "check",
+        help="judge implementations",
+        description="Judge implementations by the laws of their subject.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=TARGETS,
+    )
+    check.set_defaults(run=_check)
+    add = check.add_argument
+    add("targets", nargs="+", metavar="TARGET", help="what to judge (see below)")
+    add("--device", default="cpu", metavar="NAME", help="cpu, cuda or all (default: cpu)")
+    add("--dtype", action="extend", type=_names, metavar="NAME", help="only these: float32,float64 (default: all)")
+    add("--law", default="*", metavar="GLOB", help="only laws of such names: 'attention.*mask*'")
+    add("--profile", default="default", metavar="NAME", help="how many cases to draw: quick, default or thorough")
+    add("--seed", type=int, default=0, metavar="N", help="where the drawing starts (default: 0)")
+    add("--json", metavar="FILE", help="write the results there too; - for standard output")
+    add("-x", action="store_true", help="stop at the first broken law")
+    limit = Limits.seconds
+    add("--limit", type=_positive, default=limit, metavar="SECONDS", help=f"for one call (default: {limit:g})")
+    add("--memory", type=_positive, metavar="GIB", help="for one call (default: half of what is free)")
+
+    for name, run, argument, optional, text in (
+        ("laws", _laws, "subject", True, "list the laws, of one subject or of all"),
+        ("explain", _explain, "law", False, "say what a law claims, why, and which lessons it catches"),
+        ("lessons", _lessons, "subject", True, "list the lessons: broken implementations with one sin each"),
+    ):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(run=run)
+        command.add_argument(argument, nargs="?" if optional else None, metavar=argument.upper())
+    return parser
+
+
+TARGETS = """A TARGET is one of
+  package.module:name     an Implementation, or a list of them
+  path/to/file.py:name    the same in a file
+  package.module          every Implementation at the top level of a module
+  path/to/file.py         the same of a file
+  torch                   what ships for a library
+  torch.softmax           one of those, or all whose names begin so
+  lesson:subject.name     a lesson ('seqlaws lessons' lists them)
+
+Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be understood."""
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Frames: the frameworks in which implementations compute. Arrays go in, arrays come out.
+
+A layout says how the numbers lie in memory. All layouts of one array hold equal numbers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from seqlaws.errors import Misbehaviour
+from seqlaws.formats import Array, Format
+
+LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed")
+
+
+class Frame(Protocol):
+    """What a framework must offer so that its functions can be judged."""
+
+    def tensor(self, array: Array, layout: str = "contiguous") -> Any:
+        """A tensor with these numbers."""
+
+    def expanded(self, array: Array, axes: tuple[int, ...]) -> Any:
+        """A tensor of stride 0 along axes along which the numbers are constant."""
+
+    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
+        """The numbers of a result, after its kind, shape, dtype and device have been checked."""
+
+    def unchanged(self, tensor: Any, array: Array) -> bool:
+        """Whether a tensor still holds these numbers, bit by bit."""
+
+    def poison(self, count: int) -> None:
+        """Leave NaN in freed memory, where an uninitialised result of this size may find it."""
+
+    def finish(self) -> None:
+        """Wait until the device has done what it was asked to."""
+
+    def random_state(self) -> Any:
+        """A value that changes when a global random generator is consumed."""
+
+    def gradients(
+        self,
+        call: Callable[..., Any],
+        tensors: Mapping[str, Any],
+        of: tuple[str, ...],
+        shape: tuple[int, ...],
+        cotangent: Any,
+    ) -> dict[str, Array]:
+        """The gradients of ⟨call(tensors), cotangent⟩."""
+
+
+class NumpyFrame:
+    """NumPy arrays. There is no bfloat16 and no gradient."""
+
+    def __init__(self, format: Format) -> None:
+        self.dtype = np.dtype(format.name)
+
+    def _cast(self, array: Array) -> Array:
+        return np.array(array, dtype=array.dtype if array.dtype.kind in "bi" else self.dtype, order="C")
+
+    def tensor(self, array: Array, layout: str = "contiguous") -> Array:
+        return _laid_out(self._cast(array), layout)
+
+    def expanded(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return np.broadcast_to(self._cast(_first_along(array, axes)), array.shape)
+
+    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
+        if not isinstance(result, np.ndarray):
+            raise Misbehaviour(f"returned a {type(result).__name__}, not an array", "answers_in_kind")
+        _check_kind(result.shape, shape, result.dtype.name, self.dtype.name, "cpu", "cpu")
+        return result.astype(np.float64)
+
+    def unchanged(self, tensor: Array, array: Array) -> bool:
+        return bool(np.array_equal(tensor, self._cast(array), equal_nan=tensor.dtype.kind == "f"))
+
+    def poison(self, count: int) -> None:
+        np.full(count, np.nan, dtype=self.dtype)
+
+    def finish(self) -> None:
+        """NumPy never leaves work behind."""
+
+    def random_state(self) -> Any:
+        state: Any = np.random.get_state()
+        return (state[1].tobytes(), state[2], random.getstate())
+
+    def gradients(self, *_: Any) -> dict[str, Array]:
+        raise Misbehaviour("NumPy computes no gradients: leave 'gradient' out of can")
+
+
+class TorchFrame:
+    """Torch tensors on one device."""
+
+    def __init__(self, format: Format, device: str) -> None:
+        import torch
+
+        self.torch = torch
+        self.dtype = getattr(torch, format.name)
+        self.device = torch.device(device)
+
+    def _cast(self, array: Array) -> Any:
+        writable = np.array(array, order="C")
+        tensor = self.torch.from_numpy(writable)
+        if array.dtype.kind in "bi":
+            return tensor.to(self.device)
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    def tensor(self, array: Array, layout: str = "contiguous") -> Any:
+        return _laid_out(self._cast(array), layout)
+
+    def expanded(self, array: Array, axes: tuple[int, ...]) -> Any:
+        return self._cast(_first_along(array, axes)).expand(array.shape)
+
+    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
+        if not isinstance(result, self.torch.Tensor):
+            raise Misbehaviour(f"returned a {type(result).__name__}, not a tensor", "answers_in_kind")
+        _check_kind(
+            tuple(result.shape), shape, str(result.dtype)[6:], str(self.dtype)[6:], result.device.type, self.device.type
+        )
+        values: Array = result.detach().to(device="cpu", dtype=self.torch.float64).numpy()
+        return values.copy() if self.dtype == self.torch.float64 else values
+
+    def unchanged(self, tensor: Any, array: Array) -> bool:
+        pristine = self._cast(array)
+        if self.torch.equal(tensor.detach(), pristine):
+            return True
+        return bool(self.torch.isclose(tensor.detach(), pristine, rtol=0, atol=0, equal_nan=True).all())
+
+    def poison(self, count: int) -> None:
+        self.torch.full((count,), float("nan"), dtype=self.dtype, device=self.device)
+
+    def finish(self) -> None:
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+
+    def random_state(self) -> Any:
+        state = [bytes(self.torch.get_rng_state().numpy())]
+        if self.device.type == "cuda":
+            state.append(bytes(self.torch.cuda.get_rng_state().numpy()))
+        numpy_state: Any = np.random.get_state()
+        return (state, numpy_state[1].tobytes(), numpy_state[2], random.getstate())
+
+    def gradients(
+        self,
+        call: Callable[..., Any],
+        tensors: Mapping[str, Any],
+        of: tuple[str, ...],
+        shape: tuple[int, ...],
+        cotangent: Any,
+    ) -> dict[str, Array]:
+        leaves = [tensors[name].requires_grad_(True) for name in of]
+        result = call()
+        self.array(result, shape)
+        if not result.requires_grad:
+            found: tuple[Any, ...] = (None,) * len(leaves)
+        else:
+            found = self.torch.autograd.grad(result, leaves, cotangent, allow_unused=True)
+        for leaf in leaves:
+            leaf.requires_grad_(False)
+        return {
+            name: np.zeros(tuple(tensors[name].shape))
+            if gradient is None
+            else self.array(gradient, tuple(tensors[name].shape))
+            for name, gradient in zip(of, found, strict=True)
+        }
+
+
+def _check_kind(
+    shape: tuple[int, ...], due_shape: tuple[int, ...], dtype: str, due_dtype: str, device: str, due_device: str
+) -> None:
+    for what, got, due in (("shape", shape, due_shape), ("dtype", dtype, due_dtype), ("device", device, due_device)):
+        if got != due:
+            raise Misbehaviour(f"returned {what} {got} where {due} was due", "answers_in_kind")
+
+
+def _first_along(array: Array, axes: tuple[int, ...]) -> Array:
+    return array[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))]
+
+
+def _laid_out(tensor: Any, layout: str) -> Any:
+    """The same numbers, laid out otherwise; works for arrays and tensors alike."""
+    if layout == "contiguous" or tensor.ndim == 0:
+        return tensor
+    if layout == "transposed" and tensor.ndim >= 2:
+        return _copy(tensor.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if layout == "swapped" and tensor.ndim >= 3:
+        return _copy(tensor.swapaxes(-3, -2)).swapaxes(-3, -2)
+    if tensor.shape[-1] == 0:
+        return tensor
+    if layout == "strided":
+        return _repeated(tensor, 2)[..., ::2]
+    width = tensor.shape[-1]
+    return _joined(tensor)[..., width : 2 * width]
+
+
+def _copy(tensor: Any) -> Any:
+    return tensor.copy() if isinstance(tensor, np.ndarray) else tensor.contiguous().clone()
+
+
+def _repeated(tensor: Any, times: int) -> Any:
+    if isinstance(tensor, np.ndarray):
+        return np.repeat(tensor, times, axis=-1)
+    return tensor.repeat_interleave(times, dim=-1)
+
+
+def _joined(tensor: Any) -> Any:
+    """Three copies side by side, as queries, keys and values lie in one packed buffer."""
+    if isinstance(tensor, np.ndarray):
+        return np.concatenate([tensor] * 3, axis=-1)
+    return tensor.repeat(*[1] * (tensor.ndim - 1), 3)

@@ -1,0 +1,279 @@
+"""Judge: draw cases for a law, try them, and say how it ended. One law at one device and dtype."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from seqlaws.card import card_text, show_inputs, show_numbers
+from seqlaws.errors import Misbehaviour
+from seqlaws.implementation import Implementation, Known
+from seqlaws.inputs import Inputs
+from seqlaws.law import CONTRACT, VALUES, Law
+from seqlaws.reduce import reduce_inputs
+from seqlaws.result import Result
+from seqlaws.run import Run
+from seqlaws.verdict import Verdict, broken, vacuous
+
+PROFILES = {"quick": 3, "default": 12, "thorough": 150}
+
+
+class LawBroken(AssertionError):
+    """A case on which a law does not hold."""
+
+    def __init__(self, law: Law, case: Any, inputs: Inputs, verdict: Verdict) -> None:
+        super().__init__(f"{law.name}: {law.claim}")
+        self.case, self.inputs, self.verdict = case, inputs, verdict
+
+
+@dataclass
+class Tally:
+    """What has been tried so far: sub-cases, whether any reached the law, and the first failure."""
+
+    cases: int = 0
+    reached: bool = False
+    strain: float = 0.0
+    failure: LawBroken | None = None
+    announce: Callable[[str], None] = lambda case: None
+
+
+def trial(law: Law, run: Run, x: Inputs) -> Verdict:
+    """The verdict of a law on one set of inputs."""
+    run.calls.clear()
+    try:
+        with np.errstate(all="ignore"):
+            verdict = law.check(run, x)
+    except Misbehaviour as outcome:
+        if law.level == CONTRACT and outcome.law not in ("", law.short):
+            return vacuous()  # another contract law speaks of this one
+        return broken(str(outcome))
+    if not isinstance(verdict, Verdict):
+        raise TypeError(f"law {law.name} returned {type(verdict).__name__}, not a Verdict")
+    return verdict
+
+
+def hypothesis_test(law: Law, run: Run, tally: Tally) -> Callable[[], None]:
+    """The law as a Hypothesis test: its fixed cases as explicit examples, then drawn ones."""
+    from hypothesis import example, given
+
+    def body(case: Any) -> None:
+        tally.announce(repr(case))
+        x = case.inputs(run.format)
+        verdict = trial(law, run, x)
+        tally.cases += x.rows
+        tally.reached |= verdict.reached
+        tally.strain = max(tally.strain, verdict.strain)
+        if not verdict.holds:
+            tally.failure = LawBroken(law, case, x, verdict)
+            raise tally.failure
+
+    body.__name__ = body.__qualname__ = law.short
+    body.__doc__ = law.claim
+    test = given(case=law.cases.strategy(run.implementation.claims))(body)
+    for case in reversed(list(law.cases.always(run.implementation.claims))):
+        test = example(case=case)(test)
+    return test
+
+
+def settled(test: Any, law: Law, profile: str, seed: int) -> Callable[[], None]:
+    """A Hypothesis test under one of our own profiles: a fixed seed, no database, no shrinking.
+
+    The reducer works on the numbers themselves and is faster than shrinking sizes first.
+    """
+    from hypothesis import HealthCheck, Phase, settings
+    from hypothesis import seed as seeded
+
+    examples = max(1, round(PROFILES[profile] * law.examples))
+    under = settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    made: Callable[[], None] = under(seeded(seed * 1_000_003 + zlib.crc32(law.name.encode()))(test))
+    return made
+
+
+def judge_law(
+    law: Law,
+    run: Run,
+    *,
+    profile: str,
+    seed: int,
+    command: str = "",
+    announce: Callable[[str], None] = lambda case: None,
+    found: Callable[[Result], None] = lambda result: None,
+) -> Result:
+    """Judge one law. ``found`` hears of a failure before it is reduced, in case reducing kills the process."""
+    tally = Tally(announce=announce)
+
+    def draw() -> None:
+        settled(hypothesis_test(law, run, tally), law, profile, seed)()
+
+    return conclude(law, run, tally, draw, command=command, found=found)
+
+
+def conclude(
+    law: Law,
+    run: Run,
+    tally: Tally,
+    draw: Callable[[], None],
+    *,
+    command: str = "",
+    found: Callable[[Result], None] = lambda result: None,
+) -> Result:
+    """Run the draws of one law and say how they ended."""
+    start = time.perf_counter()
+    before = (run.clock.implementation, run.clock.reference)
+    known = run.implementation.known_at(law.name, run.device, run.format.name)
+
+    def result(status: str, **more: Any) -> Result:
+        return Result(
+            law.name, run.device, run.format.name, status, tally.cases, time.perf_counter() - start,
+            in_implementation=run.clock.implementation - before[0],
+            in_reference=run.clock.reference - before[1],
+            strain=tally.strain, **more,
+        )  # fmt: skip
+
+    unclaimed = law.not_claimed(run.implementation.claims)
+    if unclaimed:
+        return result("not_claimed", reason=unclaimed)
+    if law.needs_paths and not run.paths:
+        return result("not_claimed", reason="lists no paths")
+    if known is not None and known.case is not None:
+        return _replay(law, run, known, tally, result)
+    try:
+        draw()
+    except (Exception, ExceptionGroup):
+        if tally.failure is None:
+            return result("error", message=traceback.format_exc(limit=-4).strip())
+    if tally.failure is None:
+        if known is not None:
+            return result("known_but_holds", reason=known.account, message="listed as known, but it holds: take it off")
+        return result("holds" if tally.reached else "vacuous")
+    message = failure_message(tally.failure.verdict)
+    if known is not None:
+        return result("known", reason=known.account, message=message, counterexample=repr(tally.failure.case))
+    found(result("broken", message=message, counterexample=repr(tally.failure.case)))
+    hint = dialect_hint(law, run, tally.failure.inputs)
+    inputs, verdict = reduce_inputs(lambda x: trial(law, run, x), tally.failure.inputs, tally.failure.verdict)
+    trial(law, run, inputs)  # once more, so that the card shows the calls of this very case
+    return result(
+        "broken",
+        message=failure_message(verdict),
+        counterexample=show_inputs(inputs),
+        card=card_text(law, run, tally.failure.case, inputs, verdict, hint=hint, command=command),
+    )
+
+
+def _replay(law: Law, run: Run, known: Known, tally: Tally, result: Callable[..., Result]) -> Result:
+    x = known.case.inputs(run.format)
+    tally.announce(repr(known.case))
+    verdict = trial(law, run, x)
+    tally.cases, tally.reached = x.rows, verdict.reached
+    if verdict.holds:
+        return result("known_but_holds", reason=known.account, message="the stored counterexample holds: take it off")
+    return result("known", reason=known.account, message=failure_message(verdict), counterexample=repr(known.case))
+
+
+def failure_message(verdict: Verdict) -> str:
+    """One line: where it went wrong, and how far."""
+    where = "" if verdict.where is None else f"at [{', '.join(map(str, verdict.where))}]: "
+    if verdict.name:
+        where = f"{verdict.name} {where}"
+    text = ", ".join(show_numbers(verdict))
+    return f"{where}{text}" + (f" ({verdict.message})" if text and verdict.message else verdict.message)
+
+
+def dialect_hint(law: Law, run: Run, x: Inputs) -> str:
+    """The declared convention under which this case and the values would hold, if there is one."""
+    for key, values in run.subject.dialects.items():
+        for value in values:
+            if value != run.dialect[key]:
+                other = Run(run.implementation, run.device, run.format.name, {**run.dialect, key: value})
+                if _holds(law, other, x) and _right_values(other):
+                    return f"it holds under the dialect {key}={value!r}: declare that if it is meant"
+    return ""
+
+
+def _holds(law: Law, run: Run, x: Inputs) -> bool:
+    try:
+        verdict = trial(law, run, x)
+    except Exception:  # a law need not be able to speak every dialect
+        return False
+    return verdict.holds and verdict.reached
+
+
+def _right_values(run: Run) -> bool:
+    """Whether the values are those of the reference, in the run's dialect, on all cases that are always tried."""
+    claims = replace(run.implementation.claims, dialect=run.dialect)
+    defining = [law for law in run.subject.laws if law.level == VALUES and not law.not_claimed(claims)]
+    return all(_holds(law, run, case.inputs(run.format)) for law in defining for case in law.cases.always(claims))
+
+
+def judge_laws(
+    implementation: Implementation,
+    device: str,
+    dtype: str,
+    laws: Iterable[Law],
+    *,
+    profile: str,
+    seed: int,
+    done: Mapping[str, Result] | None = None,
+    command: str = "",
+    announce: Callable[[str, str], None] = lambda law, case: None,
+    found: Callable[[Result], None] = lambda result: None,
+    watch: Callable[[bool], None] = lambda entering: None,
+) -> Iterator[Result]:
+    """Judge laws in order; whatever depends on a broken one is blocked. Yields a law's last word last."""
+    run = Run(implementation, device, dtype)
+    run.clock.watch = watch
+    results = dict(done or {})
+    every = {law.name: law for law in implementation.definition.laws}
+    for law in laws:
+        blocker = first_blocker(law, every, results)
+        if blocker:
+            outcome = Result(law.name, device, dtype, "blocked", reason=f"{blocker} is broken")
+        else:
+            announce(law.name, "")
+            outcome = judge_law(
+                law, run, profile=profile, seed=seed, command=command,
+                announce=partial(announce, law.name), found=found,
+            )  # fmt: skip
+        results[law.name] = outcome
+        yield outcome
+
+
+def first_blocker(law: Law, every: Mapping[str, Law], results: Mapping[str, Result]) -> str:
+    """The name of a broken law on which this one depends, perhaps through others, or ""."""
+    for name, outcome in results.items():
+        if outcome.status == "broken" and name in dependencies(law, every):
+            return name
+    return ""
+
+
+def dependencies(law: Law, every: Mapping[str, Law]) -> frozenset[str]:
+    """The names of all laws on which this one depends, directly or through others."""
+    found: set[str] = set()
+    fresh = [law]
+    while fresh:
+        one = fresh.pop()
+        more = [other for other in every.values() if other.name not in found and one.depends_on(other)]
+        found.update(other.name for other in more)
+        fresh += more
+    return frozenset(found)
+
+
+def blocked(result: Result, blocker: str) -> Result:
+    """A broken result that another one explains."""
+    return replace(result, status="blocked", reason=f"{blocker} is broken", card="", message="", counterexample=None)

@@ -1,0 +1,189 @@
+"""Laws: a decorated function is a law. Its name, its three-part docstring and its body say it once.
+
+    @law(attention, STRUCTURE, needs=("bool_mask",))
+    def ignores_hidden_keys(attend, x):
+        '''A hidden key has no influence on the output.
+
+        mask_ij = False  ⇒  ∂o_i/∂k_j = ∂o_i/∂v_j = 0
+
+        Why: …
+        '''
+        return identical(attend(x), attend(x.but(k=...)))
+
+Defining a law registers it. A `family` is one law for every subject.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seqlaws.subject import Cases, Claims, Subject
+from seqlaws.verdict import Verdict
+
+if TYPE_CHECKING:
+    from seqlaws.inputs import Inputs
+    from seqlaws.run import Run
+
+    Check = Callable[[Run, Inputs], Verdict]
+
+CONTRACT, STRUCTURE, VALUES, GRADIENTS, EDGES = range(5)
+LEVELS = ("contract", "structure", "values", "gradients", "edges")
+
+_LAWS: dict[str, Law] = {}
+_FAMILIES: list[Callable[[Subject], Law]] = []
+
+
+@dataclass(frozen=True)
+class Law:
+    """A statement that every correct implementation of a subject obeys.
+
+    A law is *blocked* while a law of a lower level, or one that it names in ``after``, is broken.
+    """
+
+    name: str
+    claim: str
+    formula: str
+    why: str
+    source: str
+    level: int
+    needs: tuple[str, ...]
+    needs_paths: bool
+    when: Mapping[str, tuple[str, ...]]
+    after: tuple[str, ...]
+    cases: Cases
+    examples: float
+    check: Check
+
+    @property
+    def subject(self) -> str:
+        """The subject of which this is a law."""
+        return self.name.partition(".")[0]
+
+    @property
+    def short(self) -> str:
+        """The name without its subject."""
+        return self.name.partition(".")[2]
+
+    def depends_on(self, other: Law) -> bool:
+        """Whether this law says nothing while the other is broken."""
+        if other.name in self.after:
+            return True
+        deepest = self.level if "gradient" in self.needs else min(self.level, GRADIENTS)
+        return other.level < deepest
+
+    def not_claimed(self, claims: Claims) -> str:
+        """Why the law does not apply to an implementation with these claims, or ""."""
+        for need in self.needs:
+            if not claims.can & set(need.split("|")):
+                return f"does not claim {need.replace('|', ' or ')}"
+        for key, values in self.when.items():
+            if claims.dialect[key] not in values:
+                return f"declares {key}={claims.dialect[key]!r}"
+        return ""
+
+    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
+        getattr(printer, "text")(self.name)  # noqa: B009 - the printer's type is private to its library
+
+
+def law(
+    subject: Subject,
+    level: int,
+    *,
+    cases: Cases | None = None,
+    needs: tuple[str, ...] = (),
+    needs_paths: bool = False,
+    when: Mapping[str, tuple[str, ...]] | None = None,
+    after: tuple[str, ...] = (),
+    examples: float = 1.0,
+) -> Callable[[Check], Law]:
+    """Make the decorated function a law of a subject.
+
+    ``needs`` names capabilities ("a|b": one of them is enough), ``when`` the dialects under which it
+    applies, ``after`` laws of the same level without which it says nothing; ``examples`` scales the
+    profile's number of draws.
+    """
+
+    def define(check: Check) -> Law:
+        claim, formula, why, source = _parts(check)
+        name = f"{subject.name}.{check.__name__}"
+        if name in _LAWS:
+            raise TypeError(f"two laws are called {name}")
+        unknown = {name for need in needs for name in need.split("|")} - set(subject.capabilities)
+        if unknown:
+            raise TypeError(f"{name} needs {unknown}, which {subject.name} does not have")
+        full = tuple(f"{subject.name}.{short}" for short in after)
+        made = Law(
+            name, claim, formula, why, source, level, needs, needs_paths, when or {}, full,
+            cases or subject.cases, examples, check,
+        )  # fmt: skip
+        _LAWS[name] = made
+        return made
+
+    return define
+
+
+def family(
+    level: int,
+    *,
+    needs: tuple[str, ...] = (),
+    needs_paths: bool = False,
+    where: Callable[[Subject], bool] = lambda subject: True,
+    after: tuple[str, ...] = (),
+    examples: float = 1.0,
+) -> Callable[[Check], Check]:
+    """Make the decorated function a law of every subject that has the needed capabilities, where it makes sense."""
+
+    def define(check: Check) -> Check:
+        def instance(subject: Subject) -> Law:
+            return law(subject, level, needs=needs, needs_paths=needs_paths, after=after, examples=examples)(check)
+
+        def where_it_applies(subject: Subject) -> Law | None:
+            return instance(subject) if set(needs) <= set(subject.capabilities) and where(subject) else None
+
+        _FAMILIES.append(where_it_applies)  # type: ignore[arg-type]
+        return check
+
+    return define
+
+
+def instantiate_families(subject: Subject) -> None:
+    """Give a subject its instance of every family."""
+    for instance in _FAMILIES:
+        instance(subject)
+
+
+def laws_of(subject: str) -> list[Law]:
+    """The laws of a subject, in the order in which they are judged: level by level, what others come after first."""
+    own = {each.name: each for each in _LAWS.values() if each.subject == subject}
+    ordered: dict[str, Law] = {}
+
+    def place(each: Law) -> None:
+        for name in each.after:
+            if name in own and name not in ordered:
+                place(own[name])
+        ordered.setdefault(each.name, each)
+
+    for each in sorted(own.values(), key=lambda each: each.level):
+        place(each)
+    return list(ordered.values())
+
+
+def all_laws() -> Iterator[Law]:
+    """Every law that has been defined."""
+    return iter(_LAWS.values())
+
+
+def _parts(check: Check) -> tuple[str, str, str, str]:
+    paragraphs = inspect.cleandoc(check.__doc__ or "").split("\n\n")
+    source = ""
+    if len(paragraphs) == 4 and paragraphs[3].startswith("Source:"):
+        source = " ".join(paragraphs.pop()[len("Source:") :].split())
+    if len(paragraphs) != 3 or not paragraphs[2].startswith("Why:"):
+        raise TypeError(
+            f"the docstring of law {check.__name__} must have three parts: claim, formula, 'Why: …' (and 'Source: …')"
+        )
+    claim, formula, why = paragraphs
+    return " ".join(claim.split()), formula, " ".join(why[len("Why:") :].split()), source

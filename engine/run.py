@@ -1,0 +1,205 @@
+"""Run: the one place where third-party code is called.
+
+A law receives a Run as its first argument and calls it like a function of Inputs. The Run counts
+the seconds spent inside, checks that inputs come back unchanged, poisons fresh memory, and turns
+whatever goes wrong into a Misbehaviour, which the judge reads as a verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from seqlaws.errors import Misbehaviour
+from seqlaws.formats import FORMATS, Array
+from seqlaws.frames import Frame, NumpyFrame, TorchFrame
+from seqlaws.implementation import Implementation
+from seqlaws.inputs import Inputs
+from seqlaws.verdict import Output
+
+
+class Clock:
+    """Seconds spent inside the implementation and inside its reference, and the start of the present call."""
+
+    def __init__(self) -> None:
+        self.implementation = 0.0
+        self.reference = 0.0
+        self.calls = 0
+        self.watch: Callable[[bool], None] = lambda entering: None
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Count the time of one call of the implementation."""
+        self.watch(True)
+        self.calls += 1
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.implementation += time.perf_counter() - start
+            self.watch(False)
+
+    @contextmanager
+    def referring(self) -> Iterator[None]:
+        """Count the time of one evaluation of the reference."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.reference += time.perf_counter() - start
+
+
+class Run:
+    """An implementation at one device and dtype, as a law sees it: ``attend(x)`` is an Output."""
+
+    def __init__(
+        self, implementation: Implementation, device: str, dtype: str, dialect: Mapping[str, str] | None = None
+    ) -> None:
+        self.implementation = implementation
+        self.subject = implementation.definition
+        self.device = device
+        self.format = FORMATS[dtype]
+        self.dialect = implementation.claims.dialect if dialect is None else dialect
+        self.clock = Clock()
+        self.calls: list[Inputs] = []
+        self.frame: Frame = (
+            NumpyFrame(self.format) if implementation.framework == "numpy" else TorchFrame(self.format, device)
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The other ways to run the same function."""
+        return tuple(self.implementation.paths)
+
+    def can(self, capability: str) -> bool:
+        """Whether the implementation declares a capability."""
+        return capability in self.implementation.claims.can
+
+    def __call__(
+        self,
+        x: Inputs,
+        *,
+        path: str | None = None,
+        layout: str | Mapping[str, str] = "contiguous",
+        expanded: Mapping[str, int] | None = None,
+    ) -> Output:
+        """The output for inputs; ``layout`` is one for all arrays or one for each, and ``expanded``
+        names arrays to pass with stride 0 along an axis."""
+        tensors = self._tensors(x, layout, expanded)
+        shape = self.subject.shape(x)
+        self.frame.poison(int(np.prod(shape)))
+        with self._guarded(), self.clock.inside():
+            result = self._invoke(x, tensors, path)
+            self.frame.finish()
+        self._unchanged(x, tensors)
+        value = self.frame.array(result, shape).astype(self.format.wide)
+
+        def exact() -> tuple[Array, ...]:
+            reference, bound = self._timed(self.subject.exact, x, self.dialect)
+            return reference, bound, self.subject.slack(x, bound)
+
+        return Output(value, exact)
+
+    def gradient(
+        self,
+        x: Inputs,
+        cotangent: Array,
+        of: tuple[str, ...],
+        *,
+        path: str | None = None,
+        layout: str | Mapping[str, str] = "contiguous",
+        cotangent_layout: str = "contiguous",
+        cotangent_expanded: tuple[int, ...] = (),
+    ) -> dict[str, Output]:
+        """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name."""
+        tensors = self._tensors(x, layout, None)
+        cotangent = self.format.round(cotangent)
+        direction = (
+            self.frame.expanded(cotangent, cotangent_expanded)
+            if cotangent_expanded
+            else self.frame.tensor(cotangent, cotangent_layout)
+        )
+        with self._guarded(), self.clock.inside():
+            found = self.frame.gradients(
+                lambda: self._invoke(x, tensors, path), tensors, of, self.subject.shape(x), direction
+            )
+            self.frame.finish()
+        self._unchanged(x, tensors)
+        if not self.frame.unchanged(direction, cotangent):
+            raise Misbehaviour("changed the gradient of its output in place", "leaves_its_inputs_alone")
+        exact: dict[str, tuple[Array, Array]] = {}
+
+        def lookup(name: str) -> tuple[Array, Array]:
+            if not exact:
+                exact.update(self._timed(self.subject.exact_gradient, x, cotangent, self.dialect))
+            return exact[name]
+
+        return {
+            name: Output(value.astype(self.format.wide), lambda name=name: lookup(name))  # type: ignore[misc]
+            for name, value in found.items()
+        }
+
+    def refuses(self, x: Inputs, *, path: str | None = None) -> bool:
+        """Whether the implementation answers malformed inputs with an exception."""
+        tensors = self._tensors(x, "contiguous", None)
+        try:
+            with self._guarded(), self.clock.inside():
+                self._invoke(x, tensors, path)
+        except Misbehaviour as outcome:
+            return not outcome.law
+        return False
+
+    def overwrites(self, x: Inputs, y: Inputs) -> bool:
+        """Whether a call with y changes what a call with x has returned."""
+        tensors = self._tensors(x, "contiguous", None)
+        with self._guarded(), self.clock.inside():
+            result = self._invoke(x, tensors, None)
+        before = self.frame.array(result, self.subject.shape(x)).copy()
+        self(y)
+        return not np.array_equal(before, self.frame.array(result, self.subject.shape(x)), equal_nan=True)
+
+    def consumes_randomness(self, x: Inputs) -> bool:
+        """Whether a call moves a global random generator."""
+        before = self.frame.random_state()
+        self(x)
+        return bool(before != self.frame.random_state())
+
+    def _tensors(
+        self, x: Inputs, layout: str | Mapping[str, str], expanded: Mapping[str, int] | None
+    ) -> dict[str, Any]:
+        self.calls.append(x)
+
+        def tensor(name: str, array: Array) -> Any:
+            if expanded and name in expanded:
+                return self.frame.expanded(array, (expanded[name],))
+            return self.frame.tensor(array, layout if isinstance(layout, str) else layout[name])
+
+        return {name: None if array is None else tensor(name, array) for name, array in x.arrays.items()}
+
+    def _invoke(self, x: Inputs, tensors: Mapping[str, Any], path: str | None) -> Any:
+        arguments, options = self.subject.arrange(tensors, x.options)
+        call = self.implementation.call if path is None else self.implementation.paths[path]
+        return self.subject.unpack(call(*arguments, **options))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Misbehaviour:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a third party raises is a verdict, not a fault of the suite
+            text = (str(error).strip().splitlines() or [""])[0]
+            raise Misbehaviour(f"raised {type(error).__name__}: {text}"[:300]) from error
+
+    def _unchanged(self, x: Inputs, tensors: Mapping[str, Any]) -> None:
+        for name, array in x.arrays.items():
+            if array is not None and not self.frame.unchanged(tensors[name], array):
+                raise Misbehaviour(f"changed its input {name} in place", "leaves_its_inputs_alone")
+
+    def _timed(self, compute: Callable[..., Any], *arguments: Any) -> Any:
+        with self.clock.referring(), np.errstate(all="ignore"):
+            return compute(*arguments)

@@ -1,0 +1,1 @@
+"""Lessons: broken implementations with one sin each, and honest variants that nothing may flag."""

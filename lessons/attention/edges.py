@@ -1,0 +1,136 @@
+"""Lessons about edges: rows without keys, no keys at all, NaN, and inputs that do not fit."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from seqlaws.lesson import lesson
+from seqlaws.lessons.attention import (
+    Mask,
+    Scale,
+    attend,
+    finite,
+    hidden,
+    mixed,
+    scores,
+    shares,
+    weights,
+)
+
+
+@lesson("attention", "medium", caught_by=("an_empty_row_follows_its_dialect",), incident="pytorch/pytorch#103963")
+def empty_rows_give_nan(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A row without any visible key is divided by its total of zero.
+
+    0/0 is NaN, and one layer later every token that looks at this one is NaN too.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(torch.softmax(s, dim=-1), v)
+
+
+@lesson("attention", "medium", caught_by=("an_empty_row_follows_its_dialect",))
+def empty_rows_give_the_mean(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Hidden keys get the lowest finite score, and where all are hidden all are equal.
+
+    A query that may see nothing then returns the mean of everything, future and padding included.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(weights(s.clamp(min=torch.finfo(s.dtype).min)), v)
+
+
+@lesson("attention", "medium", caught_by=("an_empty_row_follows_its_dialect",))
+def empty_rows_see_the_first_key(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A row without any visible key is repaired by showing it key 0.
+
+    No NaN any more; but a hidden key has an influence.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    first = torch.arange(s.shape[3], device=s.device) == 0
+    return mixed(weights(s.masked_fill((s == -math.inf).all(dim=-1, keepdim=True) & first, 0.0)), v)
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("left_padding_under_causality_leaves_empty_rows",),
+    incident="unslothai/unsloth#9848",
+)
+def rows_emptied_by_two_masks_give_nan(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Only the mask is searched for rows without keys, not what causality leaves of it.
+
+    Left padding hides the first keys, causality hides the others: the first tokens become NaN.
+    """
+    s = hidden(scores(q, k, scale), mask, False)
+    empty = (s == -math.inf).all(dim=-1, keepdim=True)
+    return mixed(torch.softmax(hidden(s.masked_fill(empty, 0.0), None, is_causal), dim=-1).masked_fill(empty, 0.0), v)
+
+
+@lesson("attention", "nasty", caught_by=("an_empty_row_follows_its_dialect",))
+def empty_rows_empty_their_head(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """One row without visible keys clears all rows of its head.
+
+    An early exit that was meant for sequences of length zero.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(weights(s) * (s != -math.inf).any(dim=-1, keepdim=True).all(dim=-2, keepdim=True), v)
+
+
+@lesson("attention", "nasty", caught_by=("accepts_none_and_one",))
+def no_keys_at_all_raises(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The maximum over the keys is taken without asking whether there are any.
+
+    An empty memory at the first step of a stream ends the program.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(shares(torch.exp(s - finite(s.detach().amax(dim=-1, keepdim=True)))), v)
+
+
+@lesson("attention", "nasty", caught_by=("shows_nan",), incident="pytorch/pytorch#141128")
+def hides_nan(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """NaN is replaced by zero in the output, whatever it came from.
+
+    Meant for rows without visible keys; NaN in a visible input is hidden with them, and a broken
+    model looks healthy.
+    """
+    return attend(q, k, v, mask, is_causal, scale).nan_to_num()
+
+
+@lesson("attention", "nasty", caught_by=("nan_in_a_hidden_key_stays_hidden",), dialect={"hidden_nan": "inert"})
+def zero_times_nan(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """It promises that hidden keys and values may hold anything, and multiplies them by zero.
+
+    Zero times NaN is NaN: one unwritten slot of a cache spoils every row.
+    """
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "medium", caught_by=("refuses_malformed_input",), incident="huggingface/transformers#42188")
+def cuts_to_fit(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Keys, values and mask are cut to the shortest of them.
+
+    A cache that was not updated goes unnoticed, because nothing ever fails to fit.
+    """
+    keys = min(k.shape[2], v.shape[2], mask.shape[-1] if mask is not None and mask.shape[-1] > 1 else k.shape[2])
+    part = None if mask is None else mask[..., :keys]
+    return attend(q, k[:, :, :keys], v[:, :, :keys], part, is_causal, scale)

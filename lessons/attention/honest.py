@@ -1,0 +1,151 @@
+"""Honest variants: other ways to compute the same attention. No law may flag them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seqlaws.lesson import honest
+from seqlaws.lessons.attention import (
+    Mask,
+    Scale,
+    absorbed,
+    attend,
+    factor,
+    finite,
+    folded,
+    hidden,
+    mixed,
+    repeated,
+    scores,
+    shares,
+    top,
+    triangle,
+    weights,
+    wide,
+)
+
+
+@honest("attention")
+def plain(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The steps from which the lessons are made, with nothing changed."""
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@honest("attention")
+def loops(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """One query at a time, its products summed one by one without a matrix product."""
+    bias = hidden(_no_scores(q, k), mask, is_causal)
+    queries, keys, values = wide(q), wide(repeated(k, q)), wide(repeated(v, q))
+    rows = [values.new_zeros((*q.shape[:2], 0, v.shape[3]))]
+    for i in range(q.shape[2]):
+        s = factor(q, scale) * (queries[:, :, i, None] * keys).sum(dim=-1) + bias[:, :, i]
+        rows.append((weights(s)[..., None] * values).sum(dim=2, keepdim=True))
+    return torch.cat(rows, dim=2).to(v.dtype)
+
+
+@honest("attention")
+def einsum(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Grouped heads on an axis of their own: no key is ever copied."""
+    batch, heads, _, width = q.shape
+    grouped = wide(q).reshape(batch, k.shape[1], heads // k.shape[1], q.shape[2], width)
+    s = torch.einsum("bgrid,bgjd->bgrij", factor(q, scale) * grouped, wide(k))
+    p = weights(hidden(s.flatten(1, 2), mask, is_causal)).reshape(s.shape)
+    return torch.einsum("bgrij,bgjd->bgrid", p, wide(v)).flatten(1, 2).to(v.dtype)
+
+
+@honest("attention")
+def in_its_own_type(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Scores and weights are stored in the type of the inputs, half types too."""
+    s = factor(q, scale) * (q @ repeated(k, q).mT)
+    if mask is not None:
+        s = s.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else s + mask
+    if is_causal:
+        s = s.masked_fill(~triangle(s), -math.inf)
+    empty = (s == -math.inf).all(dim=-1, keepdim=True)
+    return torch.softmax(s.masked_fill(empty, 0.0), dim=-1).masked_fill(empty, 0.0) @ repeated(v, q)
+
+
+@honest("attention")
+def online_by_sixty_four(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Blocks of 64 keys with a running maximum, accumulated in float32."""
+    return folded(hidden(scores(q, k, scale), mask, is_causal), v, 64, absorbed)
+
+
+@honest("attention")
+def online_by_seven(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Blocks of 7 keys, the scores of each made only when it is reached."""
+    bias = hidden(_no_scores(q, k), mask, is_causal)
+    start = wide(q.new_zeros((*q.shape[:3], 1)))
+    state = (start - math.inf, start, start.expand(*q.shape[:3], v.shape[3]))
+    for first in range(0, k.shape[2], 7):
+        keys = slice(first, first + 7)
+        s = scores(q, k[:, :, keys], scale) + bias[..., keys]
+        state = absorbed(*state, s, wide(repeated(v[:, :, keys], q)))
+    return (state[2] / state[1].masked_fill(state[1] == 0, 1.0)).to(v.dtype)
+
+
+@honest("attention")
+def powers_of_two(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """exp(x) as 2^(x·log₂e), the way fused kernels do it."""
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(shares(torch.exp2((s - finite(top(s))) * math.log2(math.e))), v)
+
+
+@honest("attention")
+def divides_last(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Queries scaled before the product, outputs divided by the total after it."""
+    s = hidden(wide(q) * factor(q, scale) @ wide(repeated(k, q)).mT, mask, is_causal)
+    e = torch.exp(s - finite(top(s)))
+    total = e.sum(dim=-1, keepdim=True)
+    return (e @ wide(repeated(v, q)) / total.masked_fill(total == 0, 1.0)).to(v.dtype)
+
+
+@honest("attention")
+def finite_filler(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Hidden keys get the lowest finite score instead of −inf, and rows without keys are cleared afterwards."""
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    away = s == -math.inf
+    p = torch.softmax(s.masked_fill(away, torch.finfo(s.dtype).min), dim=-1)
+    return mixed(p.masked_fill(away.all(dim=-1, keepdim=True), 0.0), v)
+
+
+@honest("attention")
+def scaled_dot_product(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """PyTorch's own function with causality written into the mask; its fastest CPU kernel would hide NaN."""
+    if mask is not None and is_causal:
+        seen = torch.ones((q.shape[2], k.shape[2]), dtype=torch.bool, device=q.device).tril()
+        mask = mask & seen if mask.dtype == torch.bool else mask.masked_fill(~seen, -math.inf)
+    grouped = q.shape[1] != k.shape[1]
+    with sdpa_kernel(SDPBackend.MATH):
+        return functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=is_causal and mask is None, scale=scale, enable_gqa=grouped
+        )
+
+
+def _no_scores(q: Tensor, k: Tensor) -> Tensor:
+    return wide(q.new_zeros((*q.shape[:3], k.shape[2])))

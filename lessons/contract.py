@@ -1,0 +1,274 @@
+"""Lessons of the contract: what goes wrong around a computation that is right. Every subject has them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlaws.lesson import Call, lesson_everywhere
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """All tensors among arguments, in tuples and in sets of weights too."""
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        return [tensor for each in value for tensor in tensors(each)]
+    return [value] if isinstance(value, Tensor) else []
+
+
+def changed(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """The same arguments with every tensor replaced."""
+    if isinstance(value, SimpleNamespace):
+        return SimpleNamespace(**changed(change, vars(value)))
+    if isinstance(value, dict):
+        return {name: changed(change, each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(changed(change, each) for each in value)
+    return change(value) if isinstance(value, Tensor) else value
+
+
+def from_memory(tensor: Tensor) -> Tensor:
+    """What is read by going through memory from a tensor's first number, whatever its strides are."""
+    if not tensor.numel():
+        return tensor
+    held = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
+    numbers = tensor.as_strided((held,), (1,))
+    return numbers.repeat(math.ceil(tensor.numel() / held))[: tensor.numel()].reshape(tensor.shape)
+
+
+def with_gradient(result: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A result whose incoming gradient is changed on the way back."""
+    if result.requires_grad:
+        result.register_hook(change)  # type: ignore[no-untyped-call]
+    return result
+
+
+@lesson_everywhere("easy", caught_by=("answers_in_kind",), dtypes=("float16", "bfloat16", "float64"))
+def answers_in_float32(call: Call) -> Call:
+    """The result is float32, whatever came in.
+
+    The cast back was forgotten. The next operation promotes everything that it meets.
+    """
+    return lambda *arguments, **options: call(*arguments, **options).float()
+
+
+@lesson_everywhere("nasty", caught_by=("answers_in_kind",))
+def squeezes_axes_of_length_one(call: Call) -> Call:
+    """Axes of length 1 disappear from the result.
+
+    squeeze() without an axis was meant for one of them. A batch of one is the first to notice.
+    """
+    return lambda *arguments, **options: call(*arguments, **options).squeeze()
+
+
+@lesson_everywhere("medium", caught_by=("leaves_its_inputs_alone",))
+def scales_its_input_in_place(call: Call) -> Call:
+    """The first input is halved when the result is done.
+
+    An in-place operation saved an allocation, on memory that belongs to the caller.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        result: Tensor = call(*arguments, **options)
+        arguments[0].data.mul_(0.5)
+        return result
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("leaves_its_inputs_alone",))
+def scales_the_incoming_gradient_in_place(call: Call) -> Call:
+    """The gradient of the output is doubled in place, and the result corrected for it.
+
+    Everything that this layer returns is right; whoever shares that gradient, as the other branch
+    of a residual connection does, gets twice as much.
+    """
+
+    def halved(g: Tensor) -> Tensor:
+        g.data.mul_(2.0)
+        return g / 2.0
+
+    return lambda *arguments, **options: with_gradient(call(*arguments, **options), halved)
+
+
+@lesson_everywhere("medium", caught_by=("repeats_itself",))
+def changes_its_mind(call: Call) -> Call:
+    """The result is a little different every time.
+
+    A regulariser of the training was left on; it has a generator of its own, so no seed stops it.
+    """
+    dice = random.Random()
+    return lambda *arguments, **options: call(*arguments, **options) * (1.0 + 0.02 * dice.random())
+
+
+@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",))
+def keeps_its_result_until_the_shape_changes(call: Call) -> Call:
+    """A result is made anew only when the shape of the input is another than last time.
+
+    A cache whose key forgets the contents. Any test with one call per shape passes.
+    """
+    kept: dict[str, Any] = {"shapes": None}
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        shapes = [tensor.shape for tensor in tensors((arguments, options))]
+        if kept["shapes"] != shapes:
+            kept.update(shapes=shapes, result=call(*arguments, **options).detach())
+        return kept["result"].clone()
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",))
+def returns_the_same_buffer_again(call: Call) -> Call:
+    """Results of one shape share one buffer.
+
+    Each is right until the next call overwrites it. Whoever keeps two of them has the last one twice.
+    """
+    buffers: dict[tuple[Any, ...], Tensor] = {}
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        result = call(*arguments, **options)
+        if result.requires_grad:
+            return result
+        buffer = buffers.setdefault((result.shape, result.dtype, result.device), torch.empty_like(result))
+        return buffer.copy_(result)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("leaves_random_generators_alone",))
+def draws_a_number_that_it_does_not_use(call: Call) -> Call:
+    """A dropout mask is drawn although the rate is 0.
+
+    The result is right, and every number drawn after it is another than without this layer.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        torch.rand(())
+        return call(*arguments, **options)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("reads_any_layout",))
+def reads_memory_as_if_contiguous(call: Call) -> Call:
+    """Strides are ignored: memory is read from the first number onwards.
+
+    A kernel takes a pointer and sizes. Transposed heads and slices of a packed projection are read
+    in the wrong order, or with what stands between them.
+    """
+    return lambda *arguments, **options: call(*changed(from_memory, arguments), **changed(from_memory, options))
+
+
+@lesson_everywhere("nasty", caught_by=("reads_expanded_inputs",))
+def reads_past_an_expanded_tensor(call: Call) -> Call:
+    """Strides are honoured, but a stride of 0 is taken for "contiguous".
+
+    The address of every second row points into the row that was meant to repeat.
+    """
+
+    def read(tensor: Tensor) -> Tensor:
+        return from_memory(tensor) if 0 in tensor.stride() else tensor
+
+    return lambda *arguments, **options: call(*changed(read, arguments), **changed(read, options))
+
+
+@lesson_everywhere("nasty", caught_by=("reads_any_layout_of_its_gradient",))
+def takes_its_gradient_for_contiguous(call: Call) -> Call:
+    """The strides of the incoming gradient are ignored.
+
+    The backward kernel assumes the layout that the output had. The gradient of a sum has stride 0.
+    """
+    return lambda *arguments, **options: with_gradient(call(*arguments, **options), from_memory)
+
+
+@lesson_everywhere("nasty", caught_by=("gives_each_gradient_by_itself",))
+def a_lone_input_gets_no_gradient(call: Call) -> Call:
+    """There are gradients for two inputs and more, but not for one alone.
+
+    The fused backward pass is skipped unless the first few inputs need it. With all but one of the
+    weights frozen, that one stays frozen too.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        learning = sum(tensor.requires_grad for tensor in tensors((arguments, options)))
+        result: Tensor = call(*arguments, **options)
+        return result.detach() if learning == 1 else result
+
+    return broken
+
+
+@lesson_everywhere("easy", caught_by=("accepts_none_and_one",))
+def fails_on_an_empty_input(call: Call) -> Call:
+    """An empty input is an error.
+
+    Reshaping with −1 cannot guess a size from no numbers. The last batch of an epoch finds out.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        if not arguments[0].numel():
+            raise ValueError("cannot reshape a tensor of 0 elements")
+        return call(*arguments, **options)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("shows_nan",), incident="pytorch/pytorch#141128")
+def replaces_nan_by_zero(call: Call) -> Call:
+    """NaN in the input is replaced by 0.
+
+    Somebody saw NaN in a log and made it go away. What had caused it goes on.
+    """
+
+    def cleaned(tensor: Tensor) -> Tensor:
+        return torch.where(tensor.isnan(), 0, tensor) if tensor.is_floating_point() else tensor
+
+    return lambda *arguments, **options: call(*changed(cleaned, arguments), **changed(cleaned, options))
+
+
+@lesson_everywhere("easy", caught_by=("refuses_malformed_input",))
+def answers_whatever_it_is_asked(call: Call) -> Call:
+    """An exception is caught, and the input is returned instead.
+
+    The service never fails, and the log stays clean.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        try:
+            return call(*arguments, **options)
+        except Exception:
+            return arguments[0]
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("agrees_on_all_paths",), as_path=True)
+def has_a_path_that_leaves_the_last_entry_out(call: Call) -> Call:
+    """A second path, chosen silently, gives zeros for the last entry along the first axis.
+
+    The fast path of evaluation works on pairs.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Tensor:
+        result = call(*arguments, **options)
+        return torch.cat([result[:-1], torch.zeros_like(result[-1:])])
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("agrees_on_all_paths",), as_path=True)
+def has_a_path_with_another_gradient(call: Call) -> Call:
+    """A second path gives the same output and twice the gradient.
+
+    Checkpointing runs the forward pass again, and its backward pass too.
+    """
+    return lambda *arguments, **options: with_gradient(call(*arguments, **options), lambda g: 2.0 * g)

@@ -1,0 +1,263 @@
+"""Scaled dot-product attention and the rounding errors that a correct program may make.
+
+o_i = Σ_j p_ij v_j,   p_i = softmax(s_i),   s_ij = scale·⟨q_i, k_j⟩ + m_ij      (Vaswani et al. 2017, eq. 1)
+
+Shapes: q [B,H,Tq,D], k [B,Hkv,Tk,D], v [B,Hkv,Tk,Dv]; query head h reads key/value head
+h // (H // Hkv); mask bool (True: visible) or additive, broadcastable to [B,H,Tq,Tk].
+
+The bound holds for every order of summation, with or without a running maximum, and for programs
+that store scores or weights in the input's format. It presumes at least one visible key per row
+and products ⟨q, k⟩ that do not overflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored, sums
+from seqlaws.reference.softmax import log_softmax, stored_underflow, weight_error
+
+
+def visibility(q_len: int, k_len: int, mask: Array | None, is_causal: bool, alignment: str = "top_left") -> Array:
+    """Which keys each query may see, broadcastable to [B,H,Tq,Tk]."""
+    seen = np.ones((q_len, k_len), dtype=bool)
+    if is_causal:
+        seen = np.tril(seen, 0 if alignment == "top_left" else k_len - q_len)
+    if mask is None:
+        return seen
+    return seen & (mask if mask.dtype == bool else ~np.isneginf(mask))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention, computed step by step and kept, so that bounds and gradients can refer to it."""
+
+    q: Array
+    k: Array
+    v: Array
+    groups: int
+    scale: float
+    scores: Array
+    log_p: Array
+    p: Array
+    out: Array
+
+
+def evaluate(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: Array | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    empty_row: str = "zeros",
+    alignment: str = "top_left",
+) -> Attention:
+    """Attention with everything it computes on the way, heads expanded.
+
+    Where there are no keys at all, the sum over them is zero in every dialect.
+    """
+    groups = q.shape[1] // max(1, k.shape[1])
+    k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+    factor = 1.0 / np.sqrt(q.dtype.type(max(1, q.shape[-1]))) if scale is None else scale
+    seen = visibility(q.shape[2], k.shape[2], mask, is_causal, alignment)
+    scores = factor * (q @ np.swapaxes(k, -1, -2))
+    if mask is not None and mask.dtype != bool:
+        scores = scores + mask
+    scores = np.where(seen, scores, -np.inf)
+    log_p = log_softmax(scores, -1)
+    empty = ~seen.any(axis=-1, keepdims=True)
+    if empty_row == "mean":
+        log_p = np.where(empty, -np.log(q.dtype.type(max(1, k.shape[2]))), log_p)
+    p = np.exp(log_p)
+    out = np.where(empty, np.nan, p @ v) if empty_row == "nan" and k.shape[2] else p @ v
+    return Attention(q, k, v, groups, factor, scores, log_p, p, out)
+
+
+def attend(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: Array | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    empty_row: str = "zeros",
+    alignment: str = "top_left",
+) -> Array:
+    """The output [B,H,Tq,Dv]; a row without any visible key gives zeros, NaN or the mean, as ``empty_row`` says."""
+    return evaluate(q, k, v, mask=mask, is_causal=is_causal, scale=scale, empty_row=empty_row, alignment=alignment).out
+
+
+@dataclass(frozen=True)
+class InputErrors:
+    """How far the inputs of an attention may already be off, where they are results themselves."""
+
+    q: Array | float = 0.0
+    k: Array | float = 0.0
+    v: Array | float = 0.0
+    cotangent: Array | float = 0.0
+
+
+def exponent_error(a: Attention, format: Format, given: InputErrors) -> Array:
+    """How far each exponent s_ij − max_j s_ij may be off, with the error of exp itself counted as one."""
+    q, k = np.abs(a.q), np.swapaxes(np.abs(a.k), -1, -2)
+    dq, dk = given.q, np.swapaxes(np.broadcast_to(given.k, a.k.shape), -1, -2)
+    width, factor = a.q.shape[-1], abs(a.scale)
+    size = factor * ((q + dq) @ (k + dk))
+    raw = np.abs(factor * (a.q @ np.swapaxes(a.k, -1, -2)))
+    seen = np.isfinite(a.scores)
+    s = np.where(seen, np.abs(a.scores), 0.0)
+    error = sums(format, width) * size + (size - factor * (q @ k)) + (width + 8) * format.tiny
+    error = error + (factor * width + 3) * stored_underflow(format)
+    error = error + stored(format) * 2.01 * (raw + error) + (format.accumulator + stored(format)) * s
+    error = np.where(seen, error, 0.0)
+    worst, top = error.max(axis=-1, keepdims=True, initial=0), s.max(axis=-1, keepdims=True, initial=0)
+    distance = np.where(seen, a.scores.max(axis=-1, keepdims=True, initial=-np.inf) - a.scores, 0.0)
+    rounding = (format.accumulator + stored(format)) * (distance + 2 * worst) + 2 * format.accumulator * (top + worst)
+    rescaling = 4 * a.k.shape[2] * format.accumulator
+    constant = rescaling - np.log1p(-format.exp_error) + 2 * stored(format)
+    return np.where(seen, error + rounding + constant, 0.0)
+
+
+def common_error(a: Attention, format: Format) -> Array:
+    """How far all weights of a row may be off together, as exp(s_j − l) with a rounded l = log Σ exp s."""
+    top = np.where(np.isfinite(a.scores), np.abs(a.scores), 0.0).max(axis=-1, keepdims=True, initial=0)
+    return np.asarray(np.expm1(2 * format.accumulator * (top + np.log(a.k.shape[2] + 1.0))))
+
+
+def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Array:
+    """The error that a correct attention may show on these very numbers, shaped like its output.
+
+    The error of the weights acts on v_j − o alone, because Σ_j p_j (v_j − o) = 0: constant values
+    come back with nothing but the rounding of sums. However wrong they are, weights are shares of 1,
+    so the visible values farthest away limit what they can do.
+    """
+    given = given or InputErrors()
+    eps = exponent_error(a, format, given)
+    keys = a.k.shape[2]
+    raised = np.exp(a.log_p + eps)
+    total = np.exp(a.log_p - eps).sum(axis=-1, keepdims=True)
+    total = np.where(np.isneginf(a.log_p).all(axis=-1, keepdims=True), 1.0, total)
+    extra = raised - np.exp(a.log_p)
+    size = np.abs(a.v) + given.v
+    apart = np.abs(a.v[:, :, None] - a.out[..., None, :])
+    centred = (extra[..., None, :] @ apart)[..., 0, :]
+    seen = np.isfinite(a.log_p)[..., None]
+
+    def farthest(per_key: Array) -> Array:
+        return np.where(seen, per_key, 0.0).max(axis=-2, initial=0.0)
+
+    # fmin: where an exponent is wrong by hundreds, the quotients overflow to infinity or NaN
+    spread = np.nan_to_num(np.fmin(centred / total, farthest(apart)))
+    given_v = np.broadcast_to(given.v, a.v.shape)
+    inherited = np.fmin((raised @ given_v) / total, farthest(given_v[:, :, None])) if np.any(given.v) else 0.0
+    mass = np.fmin((raised @ size) / total, farthest(size[:, :, None]))
+    g = gamma(2 * keys + 2, format.accumulator)
+    stores, lost = 3 * stored(format), stored_underflow(format)
+    noise = ((1 + stores) * (1 + g) - 1) * mass
+    noise = noise + (2 * lost + format.tiny) * size.sum(axis=-2, keepdims=True) + keys * lost
+    out = np.abs(np.nan_to_num(a.out))
+    before = (spread + inherited + noise + (g + stores + common_error(a, format)) * out) / (1 - g)
+    return overflow_free(before + format.unit * (out + before) + format.eta)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of ⟨out, cotangent⟩, or the errors allowed to them; k and v summed over their groups."""
+
+    q: Array
+    k: Array
+    v: Array
+    scores: Array
+
+
+def gradients(a: Attention, cotangent: Array) -> Gradients:
+    """dV = PᵀC, dS = P ⊙ (CVᵀ − ⟨C, O⟩), dQ = scale·dS K, dK = scale·dSᵀQ."""
+    p = np.exp(a.log_p)
+    d_p = cotangent @ np.swapaxes(a.v, -1, -2)
+    d_scores = np.where(np.isfinite(a.scores), p * (d_p - (p * d_p).sum(axis=-1, keepdims=True)), 0.0)
+    return Gradients(
+        q=a.scale * (d_scores @ a.k),
+        k=_over_groups(a.scale * (np.swapaxes(d_scores, -1, -2) @ a.q), a.groups),
+        v=_over_groups(np.swapaxes(p, -1, -2) @ cotangent, a.groups),
+        scores=d_scores,
+    )
+
+
+def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputErrors | None = None) -> Gradients:
+    """The error that correct gradients may show, by running error analysis through the same steps."""
+    given = given or InputErrors()
+    u, half = format.unit, stored(format)
+    p, c = np.exp(a.log_p), np.abs(cotangent) + given.cotangent
+    q, k, v = np.abs(a.q), np.abs(a.k), np.abs(a.v) + given.v
+    # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)
+    p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, given), -1), 1.0)
+    p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error)
+    underflow = 2 * stored_underflow(format) + format.tiny
+    p_error = np.where(np.isfinite(a.log_p), p_error + underflow, 0.0)
+    most = p + p_error
+
+    d_p = cotangent @ np.swapaxes(a.v, -1, -2)
+    d_p_size = c @ np.swapaxes(v, -1, -2)
+    d_p_error = (sums(format, a.v.shape[-1]) + half) * d_p_size + d_p_size
+    d_p_error = d_p_error - np.abs(cotangent) @ np.swapaxes(np.abs(a.v), -1, -2)
+    mean = (p * d_p).sum(axis=-1, keepdims=True)
+    out_size = most @ v
+    via_out = c * (bound(a, format, given) + sums(format, a.v.shape[-1]) * out_size)
+    via_out = (via_out + given.cotangent * out_size).sum(axis=-1, keepdims=True)
+    via_p = (p_error * np.abs(d_p) + most * d_p_error + sums(format, a.k.shape[2]) * most * np.abs(d_p)).sum(
+        axis=-1, keepdims=True
+    )
+    mean_error = np.maximum(via_out, via_p) + half * np.abs(mean)
+    centred = np.abs(d_p - mean)
+    centred_error = d_p_error + mean_error
+    centred_error = centred_error + (format.accumulator + half) * (np.abs(d_p) + np.abs(mean) + centred_error)
+    scores = p * centred_error + p_error * (centred + centred_error)
+    scores = scores + (2 * half + 4 * format.accumulator) * (p * centred + scores) + 2 * format.eta + format.tiny
+    scores = np.where(np.isfinite(a.scores), scores, 0.0)
+    most_scores = p * centred + scores
+
+    def through(weights: Array, weights_error: Array, other: Array, other_error: Array | float, factor: float) -> Array:
+        size = weights @ (other + other_error)
+        error = weights_error @ (other + other_error) + (weights @ np.broadcast_to(other_error, other.shape))
+        error = factor * (error + (sums(format, other.shape[-2]) + 3 * half) * size)
+        return error + u * (factor * size + error) + (other.shape[-2] + 2) * (format.eta + format.tiny)
+
+    transposed = np.swapaxes(scores, -1, -2), np.swapaxes(most_scores, -1, -2)
+    factor = abs(a.scale)
+    group_sum = gamma(a.groups + 2, format.accumulator) + half + u
+    d_k, d_v = transposed[1] @ q * factor, np.swapaxes(most, -1, -2) @ c
+    k_error = through(transposed[1], transposed[0], q, given.q, factor) + group_sum * d_k
+    p_most, p_off = np.swapaxes(most, -1, -2), np.swapaxes(p_error, -1, -2)
+    v_error = through(p_most, p_off, np.abs(cotangent), given.cotangent, 1.0) + group_sum * d_v
+    return Gradients(
+        q=overflow_free(through(most_scores, scores, k, given.k, factor)),
+        k=overflow_free(_over_groups(k_error, a.groups)),
+        v=overflow_free(_over_groups(v_error, a.groups)),
+        scores=overflow_free(scores + format.unit * most_scores),
+    )
+
+
+def mask_gradient(d_scores: Array, mask: Array) -> Array:
+    """What reaches an additive mask: the sum over the axes along which it was broadcast."""
+    extra = d_scores.ndim - mask.ndim
+    summed = d_scores.sum(axis=tuple(range(extra)))
+    narrow = tuple(axis for axis in range(mask.ndim) if mask.shape[axis] == 1 and summed.shape[axis] != 1)
+    return summed.sum(axis=narrow, keepdims=True)
+
+
+def mask_gradient_bound(errors: Array, d_scores: Array, mask: Array, format: Format) -> Array:
+    """The error allowed to the gradient of an additive mask."""
+    terms = d_scores.size / max(1, mask.size)
+    size = mask_gradient(np.abs(d_scores) + errors, mask)
+    total = mask_gradient(errors, mask) + (gamma(terms + 4, format.accumulator) + 2 * stored(format)) * size
+    return overflow_free(total + format.unit * size + format.eta)
+
+
+def _over_groups(per_head: Array, groups: int) -> Array:
+    batch, heads, *rest = per_head.shape
+    return per_head.reshape(batch, heads // max(1, groups), groups, *rest).sum(axis=2)

@@ -1,0 +1,126 @@
+"""Attention's gradients: equal to those of the definition, and exactly zero where nothing may flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seqlaws.formats import Array
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, law
+from seqlaws.spec.attention import MASK_SHAPES, attention, cases, masked, visible
+from seqlaws.verdict import Verdict, every, finite, identical, vacuous, within
+
+MODERATE = ("normal", "grid", "strong", "shifted")
+HIDING = cases(mask=("bool", "float"), fill=MODERATE, causal=False)
+
+
+def _cotangent(attend: Any, x: Inputs) -> Array:
+    return x.noise("cotangent", (*x.q.shape[:3], x.size("V")))
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=cases(fill=MODERATE),
+    needs=("gradient",),
+    after=("nothing_flows_to_hidden_keys", "nothing_flows_back_from_the_past"),
+)
+def gradients_agree_with_the_definition(attend: Any, x: Inputs) -> Verdict:
+    """The gradients of queries, keys and values are those of the definition.
+
+    dV = Pᵀ dO,  dS = P ⊙ (dO Vᵀ − ⟨dO, O⟩),  dQ = scale·dS K,  dK = scale·dSᵀ Q
+
+    Why: a forward pass may be right and its hand-written backward wrong, and training will hide it.
+
+    Source: Dao et al. 2022, appendix B.2.
+    """
+    found = attend.gradient(x, _cotangent(attend, x), ("q", "k", "v"))
+    return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=cases(mask="float", mask_axes=MASK_SHAPES, fill=MODERATE),
+    needs=("gradient", "mask_gradient", "float_mask"),
+    after=("gradients_agree_with_the_definition",),
+)
+def an_additive_mask_receives_its_gradient(attend: Any, x: Inputs) -> Verdict:
+    """The gradient of an additive mask is that of the scores, summed over the axes it was broadcast along.
+
+    dM = Σ_broadcast dS
+
+    Why: learned biases (ALiBi slopes, relative positions) train through it; fused kernels often return
+    none, or forget the sum.
+    """
+    alone, together = (attend.gradient(x, _cotangent(attend, x), of) for of in (("mask",), ("q", "k", "v", "mask")))
+    return every(within(together["mask"]).called("dmask"), within(alone["mask"]).called("dmask, asked for alone"))
+
+
+@law(attention, GRADIENTS, cases=HIDING, needs=("gradient", "bool_mask|float_mask"))
+def nothing_flows_to_hidden_keys(attend: Any, x: Inputs) -> Verdict:
+    """A key and value hidden from every query whose output counts receive a gradient of exactly zero.
+
+    dO_i = 0 wherever j is visible from i  ⇒  dK_j = dV_j = 0
+
+    Why: padding would move the parameters; a weight that is merely small lets it.
+    """
+    seen = visible(x, attend.dialect)
+    key = x.rng("hidden key").integers(0, x.size("K"), x.size("B"))
+    sees = np.take_along_axis(seen, key.reshape(-1, 1, 1, 1), axis=3)
+    if sees.all():
+        return vacuous()
+    found = attend.gradient(x, np.where(sees, 0.0, _cotangent(attend, x)), ("q", "k", "v"))
+    rows = np.arange(x.size("B"))
+    hidden = [found[name].value[rows, :, key] for name in ("k", "v")]
+    return every(*[identical(each, np.zeros(each.shape)) for each in hidden])
+
+
+@law(attention, GRADIENTS, cases=cases(causal=True, mask="none", fill=MODERATE), needs=("gradient", "causal"))
+def nothing_flows_back_from_the_past(attend: Any, x: Inputs) -> Verdict:
+    """Under is_causal the outputs up to i send a gradient of exactly zero to the keys after i.
+
+    dO_k = 0 for k > i  ⇒  dK_j = dV_j = 0 for j > i
+
+    Why: a backward pass has a mask of its own, and it may be another one.
+    """
+    last = x.rng("last").integers(0, x.size("Q"), x.size("B"))
+    counts = (np.arange(x.size("Q")) <= last.reshape(-1, 1))[:, None, :, None]
+    reached = np.any(visible(x, attend.dialect) & counts, axis=(1, 2))
+    if reached.all():
+        return vacuous()
+    found = attend.gradient(x, np.where(counts, _cotangent(attend, x), 0.0), ("q", "k", "v"))
+    unreached = [np.swapaxes(found[name].value, 1, 2)[~reached] for name in ("k", "v")]
+    return every(*[identical(each, np.zeros(each.shape)) for each in unreached])
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=HIDING,
+    needs=("gradient", "bool_mask|float_mask"),
+    when={"empty_row": ("zeros",)},
+    after=("nothing_flows_to_hidden_keys",),
+)
+def empty_rows_send_no_gradient(attend: Any, x: Inputs) -> Verdict:
+    """A query that sees no key has a gradient of zero, and every other gradient stays finite.
+
+    M_i = ∅  ⇒  dq_i = 0;  dK, dV finite
+
+    Why: the zeros of an empty row are often patched in after a NaN was made; its gradient is then
+    NaN, and one padded row ruins a step of training.
+    """
+    if x.causal and not attend.can("causal_with_mask"):
+        x = x.but(causal=False)
+    empty = np.arange(x.size("Q")) % 3 == x.seed % 3
+    if not empty.any():
+        empty[0] = True
+    emptied = masked(attend, x, ~empty.reshape(-1, 1))
+    found = attend.gradient(emptied, _cotangent(attend, x), ("q", "k", "v"))
+    rows = found["q"].value[:, :, empty]
+    return every(
+        identical(rows, np.zeros(rows.shape)).called("dq"),
+        *[finite(found[name]).called(f"d{name}") for name in ("q", "k", "v")],
+    )

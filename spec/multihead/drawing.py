@@ -1,0 +1,193 @@
+"""The cases that the laws of multi-head attention draw: sizes, who is who, masks, fills and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqlaws.formats import Array, Format
+from seqlaws.inputs import Inputs
+from seqlaws.spec.attention import MASK_SHAPES, AttentionCase
+from seqlaws.subject import Cases, Claims
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+FORMS = {"separate": ("query", "key", "value"), "memory": ("query", "key"), "self": ("query",)}
+FILLS = ("normal", "faint", "strong", "grid", "shifted", "uneven")
+MATRICES = ("W_q", "W_k", "W_v", "W_o")
+BIASES = ("b_q", "b_k", "b_v", "b_o")
+AXES = {
+    "query": "BQE", "key": "BKE", "value": "BKE", "W_q": "FE", "W_k": "FE", "W_v": "FE", "W_o": "EF",
+    "b_q": "F", "b_k": "F", "b_v": "F", "b_o": "E",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MultiheadCase:
+    """Sizes, which tensors are one and the same, the mask (as for attention), a fill, a gain and a seed.
+
+    ``width`` is that of one head. ``form`` is "separate", "memory" (key and value are one tensor) or
+    "self" (all three are). ``gain`` scales the weights, which at 1 keep the size of what they map.
+    ``fill`` is one of FILLS, "mixed" (all of them in turn) or "loud" (one key takes all the weight).
+    """
+
+    batch: int
+    heads: int
+    width: int
+    q_len: int
+    kv_len: int
+    form: str = "separate"
+    mask: str = "none"
+    mask_axes: str = "BHQK"
+    pattern: str = "random"
+    causal: bool = False
+    gain: float = 1.0
+    fill: str = "mixed"
+    seed: int = 0
+
+    def inputs(self, format: Format) -> Inputs:
+        """Every batch row is a sub-case with a fill of its own; all share the weights."""
+        rng = np.random.default_rng(self.seed)
+        size, keys = self.heads * self.width, self.q_len if self.form == "self" else self.kv_len
+        arrays: dict[str, Array | None] = dict.fromkeys(AXES)
+        for name in FORMS[self.form]:
+            length = self.q_len if name == "query" else keys
+            arrays[name] = np.stack([self._tokens(row, rng, format, (length, size)) for row in range(self.batch)])
+        for name in MATRICES:
+            arrays[name] = self.gain / np.sqrt(size) * rng.standard_normal((size, size))
+        for name in BIASES:
+            arrays[name] = self.gain / 2 * rng.standard_normal(size)
+        masks = AttentionCase(
+            self.batch, self.heads, self.heads, self.q_len, keys, 1, 1,
+            self.mask, self.mask_axes, self.pattern, seed=self.seed,
+        ).inputs(format)  # fmt: skip
+        arrays["mask"] = masks.mask
+        options = {"num_heads": self.heads, "causal": self.causal}
+        return Inputs("multihead", format, arrays, options, AXES | {"mask": masks.axes["mask"]}, self.seed, self.batch)
+
+    def _tokens(self, row: int, rng: np.random.Generator, format: Format, shape: tuple[int, int]) -> Array:
+        tokens: Array = rng.standard_normal(shape)
+        match FILLS[row % len(FILLS)] if self.fill == "mixed" else self.fill:
+            case "faint":
+                tokens = 0.1 * tokens
+            case "strong":
+                tokens = 3.0 * tokens
+            case "grid":
+                tokens = rng.integers(-8, 9, shape) / 4.0
+            case "shifted":
+                tokens = 4.0 + tokens
+            case "uneven":
+                tokens = tokens * 10.0 ** rng.uniform(-1.5, 0.5, shape)
+            case "loud":
+                # as far as products of queries and keys stay in range
+                tokens = tokens * min(100.0, np.sqrt(format.largest / 64 / self.width) / self.gain)
+        return tokens
+
+
+def adapted(case: MultiheadCase, claims: Claims, keep_mask: bool = False) -> MultiheadCase:
+    """The nearest case that an implementation with these claims accepts, and that has no empty rows.
+
+    Where a mask and causality do not go together, ``keep_mask`` says which of them stays.
+    """
+    if case.mask == "float" and "float_mask" not in claims.can:
+        case = replace(case, mask="bool")
+    if case.mask == "bool" and "bool_mask" not in claims.can:
+        case = replace(case, mask="hiding" if "float_mask" in claims.can else "none")
+    if case.causal and "causal" not in claims.can:
+        case = replace(case, causal=False)
+    if case.causal and case.mask != "none" and "causal_with_mask" not in claims.can:
+        case = replace(case, causal=False) if keep_mask else replace(case, mask="none")
+    if case.form == "self" or "cross_length" not in claims.can:
+        case = replace(case, kv_len=case.q_len)
+    if case.causal and claims.dialect["alignment"] == "bottom_right" and case.q_len > case.kv_len:
+        case = replace(case, q_len=case.kv_len, kv_len=case.q_len)
+    if case.causal and case.pattern == "left":
+        case = replace(case, pattern="right")
+    return case
+
+
+TYPICAL = MultiheadCase(127, 2, 5, 3, 7, seed=1)
+TRAPS = (
+    TYPICAL,
+    MultiheadCase(67, 4, 8, 9, 9, "self", mask="bool", mask_axes="B11K", seed=2),
+    MultiheadCase(5, 3, 5, 33, 65, "memory", mask="bool", seed=3),  # beyond one tile of queries and of keys
+    MultiheadCase(4, 4, 4, 4, 4, mask="float", mask_axes="B1QK", seed=4),  # batch, heads, tokens, head width: all 4
+    MultiheadCase(7, 2, 8, 32, 32, "self", causal=True, seed=5),
+    MultiheadCase(6, 6, 1, 6, 6, "memory", mask="bool", mask_axes="1HQK", seed=6),  # tokens = model width = heads
+    MultiheadCase(5, 5, 3, 4, 7, mask="bool", mask_axes="B11K", pattern="left", gain=3.0, seed=7),  # batch = heads
+    MultiheadCase(61, 8, 6, 9, 4, causal=True, mask="bool", mask_axes="11QK", seed=8),  # fewer keys than queries
+    MultiheadCase(1, 1, 7, 1, 5, gain=0.5, seed=9),  # one entry, one head, one query
+)
+HEADS = (
+    (1, 1),
+    (1, 7),
+    (2, 1),
+    (2, 3),
+    (2, 8),
+    (3, 2),
+    (3, 5),
+    (3, 16),
+    (4, 4),
+    (4, 6),
+    (6, 1),
+    (6, 5),
+    (8, 2),
+    (8, 6),
+)
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13)
+BORDERS = (15, 16, 17, 31, 32, 33, 63, 64, 65)
+
+
+def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
+    """Some traps and drawn cases, with some fields fixed; a tuple offers several values for a field."""
+
+    keep_mask = fixed.get("mask", "none") != "none"
+
+    def settle(case: MultiheadCase, index: int) -> MultiheadCase:
+        chosen = {
+            name: value[index % len(value)] if isinstance(value, tuple) else value for name, value in fixed.items()
+        }
+        return replace(case, **chosen)
+
+    def always(claims: Claims) -> Iterable[MultiheadCase]:
+        seen: dict[MultiheadCase, None] = {}
+        for index, case in enumerate(TRAPS[:traps]):
+            seen.setdefault(adapted(settle(case, index), claims, keep_mask))
+        return seen
+
+    def strategy(claims: Claims) -> SearchStrategy[MultiheadCase]:
+        from hypothesis import strategies as st
+
+        @st.composite
+        def build(draw: Any) -> MultiheadCase:
+            heads, width = draw(st.sampled_from(HEADS))
+            size = heads * width
+            lengths = st.sampled_from(LENGTHS + LENGTHS + BORDERS + (heads, width, size))
+            q_len = draw(lengths)
+            kv_len = draw(st.one_of(lengths, st.just(q_len)))
+            cost = size * (q_len * kv_len + size * (q_len + kv_len))
+            batches = [count for count in (1, heads, q_len, 37, 96, 96, 128) if count * cost < 4_000_000]
+            drawn = MultiheadCase(
+                draw(st.sampled_from(batches or [1])),
+                heads,
+                width,
+                q_len,
+                kv_len,
+                draw(st.sampled_from(tuple(FORMS))),
+                draw(st.sampled_from(("none", "bool", "float"))),
+                draw(st.sampled_from(MASK_SHAPES)),
+                draw(st.sampled_from(("random", "left", "right", "anticausal", "all"))),
+                draw(st.booleans()),
+                draw(st.sampled_from((0.5, 1.0, 3.0))),
+                draw(st.sampled_from(("mixed", *FILLS))),
+                draw(st.integers(0, 2**32 - 1)),
+            )
+            return adapted(settle(drawn, draw(st.integers(0, 62))), claims, keep_mask)
+
+        return build()
+
+    return Cases(always, strategy)

@@ -1,0 +1,22 @@
+"""No honest program ever exceeds the error allowed to it, on thousands of random and adversarial sub-cases."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from seqlaws.catalogue import subject_names
+from seqlaws.formats import DTYPES
+
+MEASURE = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "tightness.py"))["measure"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("subject", subject_names())
+def test_honest_programs_stay_within_their_bounds(subject: str, dtype: str) -> None:
+    found = MEASURE(subject, dtype, examples=60)
+    print(found.line())
+    assert found.cases >= 2000
+    assert found.all.max() <= 1.0

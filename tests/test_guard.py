@@ -1,0 +1,218 @@
+"""Crashes, hangs and memory hogs: the law that met them is broken, with the case; the rest goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import seqlaws
+from seqlaws import Implementation, Known
+from seqlaws.checking import judge_all
+from seqlaws.errors import Misunderstood
+from seqlaws.result import Judged, Result
+
+ONE_LAW = "softmax.sums_to_one"
+
+
+def softmax(call: Callable[..., Any], **more: Any) -> Implementation:
+    return Implementation(name="mine", subject="softmax", call=call, **{"dtypes": ("float32",), **more})
+
+
+def doing(what: Callable[[], object]) -> Implementation:
+    """A softmax that does something else first, in every call on a wide axis."""
+
+    def call(x: Any, dim: int) -> Any:
+        if x.shape[dim] > 100:
+            what()
+        return torch.softmax(x, dim)
+
+    return softmax(call)
+
+
+def allocate_for_ever() -> None:
+    held = []
+    while True:
+        held.append(torch.ones(1 << 21))
+
+
+DEADLY = {
+    "the process died of SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "the process died of SIGABRT": os.abort,
+    "the process exited with status 0": lambda: os._exit(0),
+    "a call took longer than 0.5 s": lambda: time.sleep(60),
+}
+
+
+@pytest.mark.parametrize("how", DEADLY)
+def test_what_ends_the_process_breaks_the_law_with_its_case(how: str) -> None:
+    report = seqlaws.check(doing(DEADLY[how]), law=ONE_LAW, limit=0.5)
+    assert [result.status for result in report] == ["broken"]
+    result = report.broken[0]
+    assert result.message == how
+    assert result.counterexample is not None and result.counterexample.startswith("SoftmaxCase(shape=")
+    assert how in result.card and result.counterexample in result.card
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is watched through /proc")
+def test_a_call_that_takes_all_memory() -> None:
+    report = seqlaws.check(doing(allocate_for_ever), law=ONE_LAW, memory=0.2)
+    assert [result.message for result in report] == ["a call took more than 0.2 GiB of memory"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda x, dim: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda x, dim: None, "returned a NoneType, not a tensor"),
+        (lambda x, dim: torch.softmax(x, dim)[None], "returned shape (1, 1, 1) where (1, 1) was due"),
+        (lambda x, dim: torch.softmax(x, dim).double(), "returned dtype float64 where float32 was due"),
+    ],
+)
+def test_what_is_not_an_answer_breaks_the_contract(returned: Callable[..., Any], message: str) -> None:
+    report = seqlaws.check(softmax(returned), law="*in_kind")
+    assert [(result.status, result.message) for result in report] == [("broken", message)]
+
+
+def crash_on_nothing(x: Any, dim: int) -> Any:
+    if x.numel() == 0:
+        os.abort()
+    return torch.softmax(x, dim)
+
+
+def test_the_laws_before_and_after_a_crash_are_judged() -> None:
+    mine = softmax(crash_on_nothing)
+    report = seqlaws.check(mine, profile="quick")
+    assert [result.law for result in report] == [law.name for law in mine.definition.laws]
+    statuses = [result.status for result in report]
+    assert statuses.count("broken") == 1
+    crash = statuses.index("broken")
+    assert report.results[crash].message == "the process died of SIGABRT"
+    assert "holds" in statuses[:crash] and "holds" in statuses[crash:]
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    def told() -> list[tuple[Any, ...]]:
+        report = seqlaws.check(softmax(crash_on_nothing), profile="quick", seed=3)
+        return [(each.law, each.status, each.cases, each.message, each.counterexample) for each in report]
+
+    assert told() == told()
+
+
+def test_a_failure_counts_although_reducing_it_ends_the_process() -> None:
+    def call(x: Any, dim: int) -> Any:
+        if x.numel() < 500:
+            os.abort()
+        return torch.softmax(x, dim) * 1.1
+
+    (result,) = seqlaws.check(softmax(call), law=ONE_LAW)
+    assert result.status == "broken"
+    assert "got 1.1, expected 1" in result.message
+    assert result.message.endswith("; while it was reduced: the process died of SIGABRT")
+
+
+def test_a_known_crash_is_known() -> None:
+    mine = softmax(lambda x, dim: os.abort(), known={ONE_LAW: Known("aborts", dtypes=("float32",))})
+    (result,) = seqlaws.check(mine, law=ONE_LAW)
+    assert (result.status, result.reason, result.message) == ("known", "aborts", "the process died of SIGABRT")
+
+
+def test_an_interrupt_leaves_what_was_found() -> None:
+    heard: list[Result] = []
+
+    def interrupt() -> None:
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(60)
+
+    report = judge_all([doing(interrupt)], laws="softmax.[ks]*", heard=lambda result, judged: heard.append(result))
+    assert report.interrupted
+    assert list(report) == heard
+
+
+def test_nothing_that_was_started_is_left(tmp_path: Path) -> None:
+    written = tmp_path / "pid"
+
+    def start_another_and_crash() -> None:
+        written.write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+        os.abort()
+
+    seqlaws.check(doing(start_another_and_crash), law=ONE_LAW)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int(written.read_text()), 0)
+            time.sleep(0.05)
+    with suppress(ChildProcessError):
+        assert os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def test_output_goes_where_it_went_and_threads_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    (result,) = seqlaws.check(doing(lambda: print("said", torch.get_num_threads())), law=ONE_LAW)
+    assert result.status == "holds"
+    assert set(capfd.readouterr().out.splitlines()) == {"said 1"}
+    assert torch.get_num_threads() == threads
+
+
+def test_without_fork_laws_are_judged_here_and_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fork")
+    report = seqlaws.check(softmax(torch.softmax), law=ONE_LAW)
+    assert [result.status for result in report] == ["holds"]
+    assert [note.partition(",")[0] for note in report.notes] == ["cpu: judged in this process"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "possible"),
+    [
+        ({"device": "tpu"}, "unknown device 'tpu'; there are: cpu, cuda, all"),
+        ({"dtype": "float8"}, "unknown dtype 'float8'; there are: float16, bfloat16, float32, float64"),
+        ({"profile": "slow"}, "unknown profile 'slow'; there are: quick, default, thorough"),
+        ({"law": "softmax.nosuch*"}, "no law is called 'softmax.nosuch*'; 'seqlaws laws softmax' lists what there is"),
+    ],
+)
+def test_what_cannot_be_asked(request_: dict[str, str], possible: str) -> None:
+    with pytest.raises(Misunderstood) as refusal:
+        seqlaws.check(softmax(torch.softmax), **request_)  # type: ignore[arg-type]
+    assert str(refusal.value) == possible
+
+
+def test_what_is_not_judged_is_noted() -> None:
+    report = seqlaws.check(softmax(torch.softmax, devices=("cpu",)), dtype="float16", device="cpu")
+    assert list(report) == []
+    assert report.notes == ["mine: not judged in dtype float16, which it does not declare"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_an_absent_device() -> None:
+    with pytest.raises(Misunderstood, match="no CUDA device is present; there is: cpu"):
+        seqlaws.check(softmax(torch.softmax), device="cuda")
+    report = seqlaws.check(softmax(torch.softmax), device="all", law=ONE_LAW)
+    assert [result.device for result in report] == ["cpu"]
+    assert report.notes == ["cuda: not judged, no such device is present"]
+
+
+def test_a_glob_selects_laws_and_not_those_on_which_they_depend() -> None:
+    report = seqlaws.check(softmax(lambda x, dim: 1 / 0), law="*.sums_to_one")
+    assert [(result.law, result.status) for result in report] == [(ONE_LAW, "broken")]
+
+
+def test_fail_fast_ends_with_the_first_red_result() -> None:
+    def command(implementation: Implementation) -> str:
+        return f"judge {implementation.name}"
+
+    heard: list[str] = []
+
+    def hear(result: Result, judged: Judged) -> None:
+        heard.append(f"{judged.name} {result.status}")
+
+    wrong = softmax(lambda x, dim: torch.softmax(x, dim) * 1.1)
+    report = judge_all([wrong, wrong], laws="*s_to_one", fail_fast=True, command=command, heard=hear)
+    assert heard == ["mine broken"]
+    assert "Again:    judge mine --law softmax.sums_to_one" in report.broken[0].card
