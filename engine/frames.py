@@ -26,8 +26,13 @@ class Frame(Protocol):
     def expanded(self, array: Array, axes: tuple[int, ...]) -> Any:
         """A tensor of stride 0 along axes along which the numbers are constant."""
 
-    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
-        """The numbers of a result, after its kind, shape, dtype and device have been checked."""
+    def array(self, result: Any, shape: tuple[int, ...], free: str = "") -> Array:
+        """The numbers of a result, after its kind, shape, dtype and device have been checked.
+
+        ``free`` says what nothing that went in decides: "dtype", or "dtype and device"."""
+
+    def dtype_of(self, result: Any) -> str:
+        """The name of the dtype of a result."""
 
     def unchanged(self, tensor: Any, array: Array) -> bool:
         """Whether a tensor still holds these numbers, bit by bit."""
@@ -46,10 +51,10 @@ class Frame(Protocol):
         call: Callable[..., Any],
         tensors: Mapping[str, Any],
         of: tuple[str, ...],
-        shape: tuple[int, ...],
-        cotangent: Any,
+        shapes: tuple[tuple[int, ...], ...],
+        cotangents: tuple[Any, ...],
     ) -> dict[str, Array]:
-        """The gradients of ⟨call(tensors), cotangent⟩."""
+        """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns."""
 
 
 class NumpyFrame:
@@ -67,11 +72,14 @@ class NumpyFrame:
     def expanded(self, array: Array, axes: tuple[int, ...]) -> Array:
         return np.broadcast_to(self._cast(_first_along(array, axes)), array.shape)
 
-    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
+    def array(self, result: Any, shape: tuple[int, ...], free: str = "") -> Array:
         if not isinstance(result, np.ndarray):
             raise Misbehaviour(f"returned a {type(result).__name__}, not an array", "answers_in_kind")
-        _check_kind(result.shape, shape, result.dtype.name, self.dtype.name, "cpu", "cpu")
+        _check_kind(result.shape, shape, result.dtype.name, self.dtype.name, "cpu", "cpu", free)
         return result.astype(np.float64)
+
+    def dtype_of(self, result: Array) -> str:
+        return result.dtype.name
 
     def unchanged(self, tensor: Array, array: Array) -> bool:
         return bool(np.array_equal(tensor, self._cast(array), equal_nan=tensor.dtype.kind == "f"))
@@ -113,14 +121,18 @@ class TorchFrame:
     def expanded(self, array: Array, axes: tuple[int, ...]) -> Any:
         return self._cast(_first_along(array, axes)).expand(array.shape)
 
-    def array(self, result: Any, shape: tuple[int, ...]) -> Array:
+    def array(self, result: Any, shape: tuple[int, ...], free: str = "") -> Array:
         if not isinstance(result, self.torch.Tensor):
             raise Misbehaviour(f"returned a {type(result).__name__}, not a tensor", "answers_in_kind")
         _check_kind(
-            tuple(result.shape), shape, str(result.dtype)[6:], str(self.dtype)[6:], result.device.type, self.device.type
-        )
+            tuple(result.shape), shape, self.dtype_of(result), str(self.dtype)[6:], result.device.type,
+            self.device.type, free,
+        )  # fmt: skip
         values: Array = result.detach().to(device="cpu", dtype=self.torch.float64).numpy()
-        return values.copy() if self.dtype == self.torch.float64 else values
+        return values.copy() if result.dtype == self.torch.float64 else values
+
+    def dtype_of(self, result: Any) -> str:
+        return str(result.dtype)[6:]
 
     def unchanged(self, tensor: Any, array: Array) -> bool:
         pristine = self._cast(array)
@@ -147,16 +159,19 @@ class TorchFrame:
         call: Callable[..., Any],
         tensors: Mapping[str, Any],
         of: tuple[str, ...],
-        shape: tuple[int, ...],
-        cotangent: Any,
+        shapes: tuple[tuple[int, ...], ...],
+        cotangents: tuple[Any, ...],
     ) -> dict[str, Array]:
         leaves = [tensors[name].requires_grad_(True) for name in of]
-        result = call()
-        self.array(result, shape)
-        if not result.requires_grad:
+        results = call()
+        for result, shape in zip(results, shapes, strict=True):
+            self.array(result, shape)
+        grown = [pair for pair in zip(results, cotangents, strict=True) if pair[0].requires_grad]
+        if not grown:
             found: tuple[Any, ...] = (None,) * len(leaves)
         else:
-            found = self.torch.autograd.grad(result, leaves, cotangent, allow_unused=True)
+            ends, directions = zip(*grown, strict=True)
+            found = self.torch.autograd.grad(ends, leaves, directions, allow_unused=True)
         for leaf in leaves:
             leaf.requires_grad_(False)
         return {
@@ -168,10 +183,13 @@ class TorchFrame:
 
 
 def _check_kind(
-    shape: tuple[int, ...], due_shape: tuple[int, ...], dtype: str, due_dtype: str, device: str, due_device: str
-) -> None:
+    shape: tuple[int, ...], due_shape: tuple[int, ...], dtype: str, due_dtype: str, device: str, due_device: str,
+    free: str,
+) -> None:  # fmt: skip
+    if free and "float" not in dtype:
+        raise Misbehaviour(f"returned dtype {dtype} where a floating one was due", "answers_in_kind")
     for what, got, due in (("shape", shape, due_shape), ("dtype", dtype, due_dtype), ("device", device, due_device)):
-        if got != due:
+        if got != due and what not in free:
             raise Misbehaviour(f"returned {what} {got} where {due} was due", "answers_in_kind")
 
 

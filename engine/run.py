@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,11 @@ class Run:
             result = self._invoke(x, tensors, path)
             self.frame.finish()
         self._unchanged(x, tensors)
-        value = self.frame.array(result, shape).astype(self.format.wide)
+        value = self._array(result, x).astype(self.format.wide)
+        due = self._as_returned(x, result)
 
         def exact() -> tuple[Array, ...]:
-            reference, bound = self._timed(self.subject.exact, x, self.dialect)
+            reference, bound = self._timed(self.subject.exact, due, self.dialect)
             return reference, bound, self.subject.slack(x, bound)
 
         return Output(value, exact)
@@ -118,18 +120,21 @@ class Run:
         """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name."""
         tensors = self._tensors(x, layout, None)
         cotangent = self.format.round(cotangent)
-        direction = (
-            self.frame.expanded(cotangent, cotangent_expanded)
+        shapes = self.subject.pieces(x) or (self.subject.shape(x),)
+        parts = _split(cotangent, shapes)
+        directions = tuple(
+            self.frame.expanded(part, _axes_of(part, cotangent_expanded, cotangent.ndim))
             if cotangent_expanded
-            else self.frame.tensor(cotangent, cotangent_layout)
+            else self.frame.tensor(part, cotangent_layout)
+            for part in parts
         )
         with self._guarded(), self.clock.inside():
             found = self.frame.gradients(
-                lambda: self._invoke(x, tensors, path), tensors, of, self.subject.shape(x), direction
+                lambda: self._results(self._invoke(x, tensors, path), len(shapes)), tensors, of, shapes, directions
             )
             self.frame.finish()
         self._unchanged(x, tensors)
-        if not self.frame.unchanged(direction, cotangent):
+        if not all(map(self.frame.unchanged, directions, parts)):
             raise Misbehaviour("changed the gradient of its output in place", "leaves_its_inputs_alone")
         exact: dict[str, tuple[Array, Array]] = {}
 
@@ -158,9 +163,9 @@ class Run:
         tensors = self._tensors(x, "contiguous", None)
         with self._guarded(), self.clock.inside():
             result = self._invoke(x, tensors, None)
-        before = self.frame.array(result, self.subject.shape(x)).copy()
+        before = self._array(result, x).copy()
         self(y)
-        return not np.array_equal(before, self.frame.array(result, self.subject.shape(x)), equal_nan=True)
+        return not np.array_equal(before, self._array(result, x), equal_nan=True)
 
     def consumes_randomness(self, x: Inputs) -> bool:
         """Whether a call moves a global random generator."""
@@ -185,6 +190,29 @@ class Run:
         call = self.implementation.call if path is None else self.implementation.paths[path]
         return self.subject.unpack(call(*arguments, **options))
 
+    def _results(self, result: Any, count: int) -> tuple[Any, ...]:
+        """The tensors that a call returned."""
+        results = result if isinstance(result, tuple) and count > 1 else (result,)
+        if len(results) != count:
+            raise Misbehaviour(f"returned {_described(result)} where {count} tensors were due", "answers_in_kind")
+        return results
+
+    def _array(self, result: Any, x: Inputs) -> Array:
+        """The numbers of a result as one array, after its kind has been checked."""
+        shapes = self.subject.pieces(x) or (self.subject.shape(x),)
+        free = _undecided(x)
+        pairs = zip(self._results(result, len(shapes)), shapes, strict=True)
+        arrays = [self.frame.array(part, shape, free) for part, shape in pairs]
+        if len(arrays) == 1:
+            return arrays[0]
+        batch, _, width = self.subject.shape(x)
+        return np.concatenate([array.reshape(batch, _rows(array.shape), width) for array in arrays], axis=1)
+
+    def _as_returned(self, x: Inputs, result: Any) -> Inputs:
+        """The inputs as those of the dtype that the result came in, where nothing that went in decided it."""
+        returned = FORMATS.get(self.frame.dtype_of(result), self.format) if _undecided(x) else self.format
+        return x if returned is self.format else replace(x, format=returned)
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
@@ -203,3 +231,39 @@ class Run:
     def _timed(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         with self.clock.referring(), np.errstate(all="ignore"):
             return compute(*arguments)
+
+
+def _undecided(x: Inputs) -> str:
+    """What nothing that goes in decides about the result."""
+    arrays = [array for array in x.arrays.values() if array is not None]
+    if any(array.dtype.kind == "f" for array in arrays):
+        return ""
+    return "dtype" if arrays else "dtype and device"
+
+
+def _split(array: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
+    """The pieces of an array [B,N,W] that was joined from several along its second axis."""
+    if len(shapes) == 1:
+        return [array]
+    parts, start = [], 0
+    for shape in shapes:
+        parts.append(array[:, start : start + _rows(shape)].reshape(shape))
+        start += _rows(shape)
+    return parts
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    """How many rows of the joined array [B,N,W] a piece [B,N,W] or [B,W] takes."""
+    return shape[1] if len(shape) == 3 else 1
+
+
+def _axes_of(part: Array, axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Axes of a joined array as axes of one of its pieces, which may lack the second one."""
+    if part.ndim == ndim:
+        return axes
+    return tuple(dict.fromkeys(0 if axis == 0 else part.ndim - 1 for axis in axes if axis != 1 or ndim != 3))
+
+
+def _described(result: Any) -> str:
+    kind = type(result).__name__
+    return f"{len(result)} values ({kind})" if isinstance(result, (tuple, list)) else f"a {kind}"

@@ -52,8 +52,10 @@ class Subject:
     """A kind of thing that is specified.
 
     ``arrange`` turns tensors (by name) and options into the arguments of a call; ``shape`` gives
-    the shape of each output; ``exact`` the exact value of each output and the rounding error
+    the shape of the output; ``exact`` the exact value of the output and the rounding error
     allowed to it; ``exact_gradient`` the same for the gradients of ⟨output, cotangent⟩.
+    Where a call returns several tensors, ``unpack`` puts them into one tuple and ``pieces`` gives
+    their shapes: laws see them as one output [B,N,W], one after another along the second axis.
     ``dialects`` lists the values of each convention, the default first. ``simpler`` proposes plainer
     inputs to the reducer. ``slack`` widens a bound so that it covers outputs that are wrong but of the
     right size (see `Output`).
@@ -78,6 +80,7 @@ class Subject:
     simpler: Callable[[Inputs], Iterable[Inputs]]
     valid: Callable[[Inputs], bool] = field(default=lambda x: True)
     unpack: Callable[[Any], Any] = field(default=lambda result: result)
+    pieces: Callable[[Inputs], tuple[tuple[int, ...], ...]] = nothing
     slack: Callable[[Inputs, Array], Array] = field(default=lambda x, bound: per_entry(bound))
     free_axes: Callable[[Claims], Iterable[str]] = nothing
     with_nan: Callable[[Inputs, Mapping[str, str]], Iterable[tuple[Inputs, Array]]] = nothing

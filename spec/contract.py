@@ -288,7 +288,7 @@ def _free(f: Run, x: Inputs) -> Iterator[str]:
 
 def _cut(x: Inputs, letters: str, length: int) -> Inputs:
     for letter in letters:
-        x = x.take(letter, np.arange(length))
+        x = x.take(letter, np.arange(min(length, x.size(letter))))  # an axis that is only broadcast stays
     return x
 
 
