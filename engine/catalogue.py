@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def subject_names() -> list[str]:
-    """The subjects that have a file in `spec`."""
-    return _modules("seqlaws.spec", besides={"contract"})
+    """The subjects that have a file in `spec`; what several subjects share is none itself."""
+    return _modules("seqlaws.spec", besides={"contract", "recurrent"})
 
 
 def load_subject(name: str) -> Subject:

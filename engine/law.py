@@ -130,15 +130,20 @@ def family(
     *,
     needs: tuple[str, ...] = (),
     needs_paths: bool = False,
+    when: Mapping[str, tuple[str, ...]] | None = None,
     where: Callable[[Subject], bool] = lambda subject: True,
     after: tuple[str, ...] = (),
+    cases: Callable[[Subject], Cases] = lambda subject: subject.cases,
     examples: float = 1.0,
 ) -> Callable[[Check], Check]:
     """Make the decorated function a law of every subject that has the needed capabilities, where it makes sense."""
 
     def define(check: Check) -> Check:
         def instance(subject: Subject) -> Law:
-            return law(subject, level, needs=needs, needs_paths=needs_paths, after=after, examples=examples)(check)
+            return law(
+                subject, level, cases=cases(subject), needs=needs, needs_paths=needs_paths, when=when, after=after,
+                examples=examples,
+            )(check)  # fmt: skip
 
         def where_it_applies(subject: Subject) -> Law | None:
             return instance(subject) if set(needs) <= set(subject.capabilities) and where(subject) else None

@@ -200,7 +200,7 @@ class Run:
     def _array(self, result: Any, x: Inputs) -> Array:
         """The numbers of a result as one array, after its kind has been checked."""
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
-        free = _undecided(x)
+        free = self._undecided(x)
         pairs = zip(self._results(result, len(shapes)), shapes, strict=True)
         arrays = [self.frame.array(part, shape, free) for part, shape in pairs]
         if len(arrays) == 1:
@@ -210,8 +210,15 @@ class Run:
 
     def _as_returned(self, x: Inputs, result: Any) -> Inputs:
         """The inputs as those of the dtype that the result came in, where nothing that went in decided it."""
-        returned = FORMATS.get(self.frame.dtype_of(result), self.format) if _undecided(x) else self.format
+        returned = FORMATS.get(self.frame.dtype_of(result), self.format) if self._undecided(x) else self.format
         return x if returned is self.format else replace(x, format=returned)
+
+    def _undecided(self, x: Inputs) -> str:
+        """What nothing that goes in decides about the result."""
+        arrays = [array for array in x.arrays.values() if array is not None]
+        if self.subject.takes == "arrays" and any(array.dtype.kind == "f" for array in arrays):
+            return ""
+        return "dtype" if arrays else "dtype and device"
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -231,14 +238,6 @@ class Run:
     def _timed(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         with self.clock.referring(), np.errstate(all="ignore"):
             return compute(*arguments)
-
-
-def _undecided(x: Inputs) -> str:
-    """What nothing that goes in decides about the result."""
-    arrays = [array for array in x.arrays.values() if array is not None]
-    if any(array.dtype.kind == "f" for array in arrays):
-        return ""
-    return "dtype" if arrays else "dtype and device"
 
 
 def _split(array: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:

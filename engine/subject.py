@@ -57,7 +57,10 @@ class Subject:
     Where a call returns several tensors, ``unpack`` puts them into one tuple and ``pieces`` gives
     their shapes: laws see them as one output [B,N,W], one after another along the second axis.
     ``dialects`` lists the values of each convention, the default first. ``simpler`` proposes plainer
-    inputs to the reducer. ``slack`` widens a bound so that it covers outputs that are wrong but of the
+    inputs to the reducer, and ``others`` proposes inputs of other sizes or contents that whoever
+    accepts these accepts too. ``takes`` says what goes in: "arrays", of which the floating ones decide
+    the result's dtype; "positions", which do not decide it, even where they are floating; or "sizes"
+    and no array at all. ``slack`` widens a bound so that it covers outputs that are wrong but of the
     right size (see `Output`).
 
     Three hooks serve the contract; a law that needs one is stated only where it is given.
@@ -82,6 +85,8 @@ class Subject:
     unpack: Callable[[Any], Any] = field(default=lambda result: result)
     pieces: Callable[[Inputs], tuple[tuple[int, ...], ...]] = nothing
     slack: Callable[[Inputs, Array], Array] = field(default=lambda x, bound: per_entry(bound))
+    others: Callable[[Inputs], Iterable[Inputs]] = nothing
+    takes: str = "arrays"
     free_axes: Callable[[Claims], Iterable[str]] = nothing
     with_nan: Callable[[Inputs, Mapping[str, str]], Iterable[tuple[Inputs, Array]]] = nothing
     malformed: Callable[[Inputs], Iterable[Inputs]] = nothing

@@ -304,7 +304,8 @@ def _company(f: Run, x: Inputs) -> Iterator[Inputs]:
     yield x
     negated = {name: -array for name, array in _arrays(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
     turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in _arrays(x)}
-    candidates = [x.but(**negated), x.but(**turned), *filter(lambda y: _asks_no_more(x, y), f.subject.simpler(x))]
+    plainer = filter(lambda y: _asks_no_more(x, y), f.subject.simpler(x))
+    candidates = [*f.subject.others(x), x.but(**negated), x.but(**turned), *plainer]
     for letters in _free(f, x):
         candidates.append(_cut(x, letters, max(1, x.size(letters[0]) // 2)))
         longer = x

@@ -275,9 +275,9 @@ def test_hypothesis_replays_what_it_found_and_tells_of_it(suite: pytest.Pytester
         return suite.runpytest_subprocess("-k", SUM, "-p", "no:xdist", *options).stdout.str()
 
     drawn = re.compile(r"Drawn as: .*")
-    found = drawn.search(run("--hypothesis-profile=seqlaws-thorough"))
+    found = drawn.search(run("--hypothesis-profile=default"))
     assert found
-    replayed = run("--hypothesis-show-statistics")
+    replayed = run("--hypothesis-profile=default", "--hypothesis-show-statistics")
     assert found[0] in replayed
     assert f"test_mine.py::test_it::{SUM}[cpu-float32]:\n\n  - during reuse phase" in replayed
 
@@ -289,7 +289,7 @@ def test_the_same_seed_draws_the_same_cases(suite: pytest.Pytester, monkeypatch:
     def shapes(seed: int) -> list[str]:
         log = suite.path / "pids"
         log.unlink(missing_ok=True)
-        suite.runpytest("-k", SUM, f"--hypothesis-seed={seed}").assert_outcomes(passed=1, deselected=len(LAWS) - 1)
+        suite.runpytest("-k", SUM, f"--hypothesis-seed={seed}", "--hypothesis-profile=default").assert_outcomes(passed=1, deselected=len(LAWS) - 1)
         return [line.partition(" ")[2] for line in log.read_text().splitlines()]
 
     first, again, other = shapes(1), shapes(1), shapes(2)

@@ -166,14 +166,14 @@ def prefers_near_keys(
 
 
 @lesson(
-    "attention", "nasty", caught_by=("a_hidden_key_is_a_removed_key", "queries_are_independent"), dtypes=("float64",)
+    "attention", "nasty", caught_by=("a_hidden_key_is_a_removed_key", "keys_and_values_form_a_set"), dtypes=("float64",)
 )
-def computes_in_single(
+def computes_its_softmax_in_single(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
-    """float64 inputs are computed in float32 and widened at the end.
+    """The softmax of float64 scores is computed in float32 and widened at the end.
 
     Type and shape are right, half of the digits are not; gradient checks fail for no visible reason.
     """
-    bias = mask if mask is None or mask.dtype == torch.bool else mask.float()
-    return attend(q.float(), k.float(), v.float(), bias, is_causal, scale).to(q.dtype)
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    return mixed(weights(s.float()).to(q.dtype), v)

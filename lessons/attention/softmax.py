@@ -179,15 +179,20 @@ def weights_never_reach_zero(
 
 
 @lesson("attention", "nasty", caught_by=("constant_values_come_back",), dtypes=("float32", "float64"))
-def weights_through_bfloat16(
+def refines_its_reciprocal_once(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
-    """The weights are rounded to bfloat16 on their way to the values.
+    """The weights are divided by their sum through an estimated reciprocal with one Newton step instead of three.
 
-    A cast left over from mixed precision: three digits remain, and tests with a tolerance of 1e-2 pass.
+    One step leaves an error of 1 in 300: the weights of every row miss 1 by the same small part, and tests with a
+    tolerance of 1e-2 pass.
     """
-    p = weights(hidden(scores(q, k, scale), mask, is_causal))
-    return mixed(p + (p.bfloat16() - p).detach(), v)
+    e = exponentials(hidden(scores(q, k, scale), mask, is_causal))
+    total = e.sum(-1, keepdim=True)
+    mantissa = torch.frexp(total.detach()).mantissa
+    estimate = 48 / 17 - 32 / 17 * mantissa
+    off = (mantissa * estimate * (2 - mantissa * estimate)).where(total > 0, torch.ones_like(total))
+    return mixed(shares(e) * off, v)
 
 
 @lesson("attention", "nasty", caught_by=("constant_values_come_back",), dtypes=("float16", "bfloat16"))

@@ -77,7 +77,9 @@ def tokens_carry_no_position(mha: Run, x: Inputs) -> Verdict:
     """
     order = x.permutation("Q")
     moved = x.take("Q", order)
-    return consistent(mha(moved if x.mask is None or x.mask.shape[-1] == 1 else moved.take("K", order)), mha(x).take(order, 1))
+    if x.mask is not None and x.mask.shape[-1] > 1:
+        moved = moved.take("K", order)
+    return consistent(mha(moved), mha(x).take(order, 1))
 
 
 @law(multihead, STRUCTURE, cases=cases(form=("self", "memory")), after=("batch_entries_do_not_mix",))

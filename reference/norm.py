@@ -1,0 +1,193 @@
+"""Layer normalisation, its gradients, and the rounding errors that a correct program may make.
+
+y = z ⊙ gain + shift,   z = d / s,   s = √(v + ε),   v = mean(d²),   d = x − mean(x)      (Ba et al. 2016)
+RMS normalisation is the same with d = x                              (Zhang & Sennrich 2019)
+
+Shapes: x [..., D]; gain and shift [D]; means run over the last axis.
+
+The bounds hold for two passes over a row as for Welford's updates, in any order and in blocks that
+are merged (Chan, Golub & LeVeque 1983), for (x − mean)/s as for x·(1/s) − mean·(1/s), and, in half
+types, for programs that store every intermediate result in the input's format. They do not hold for
+the one-pass variance mean(x²) − mean(x)², whose error grows with the square of mean/√v and not with
+its first power. They presume that the squares of a row can be summed without overflow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One normalisation, computed step by step and kept, so that bounds and gradients can refer to it."""
+
+    x: Array
+    gain: Array
+    shift: Array
+    eps: float
+    mean: Array
+    d: Array
+    v: Array
+    s: Array
+    z: Array
+    y: Array
+    centred: bool
+
+
+def _mean(x: Array) -> Array:
+    """The mean over the last axis, which is kept."""
+    return np.asarray(x.sum(axis=-1, keepdims=True) / x.shape[-1])
+
+
+def evaluate(x: Array, gain: Array, shift: Array, eps: float, *, kind: str = "layer") -> Norm:
+    """A normalisation with everything it computes on the way; ``kind`` is "layer" or "rms"."""
+    centred = kind == "layer"
+    mean = _mean(x) if centred else np.zeros_like(x[..., :1])
+    d = x - mean
+    v = _mean(d * d)
+    s = np.sqrt(v + x.dtype.type(eps))
+    z = d / s
+    return Norm(x, gain, shift, eps, mean, d, v, s, z, z * gain + shift, centred)
+
+
+def norm(x: Array, gain: Array, shift: Array, eps: float, *, kind: str = "layer") -> Array:
+    """The output, shaped like x."""
+    return evaluate(x, gain, shift, eps, kind=kind).y
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far the steps of a normalisation may be off: d and z per entry, 1/s per row and relative to itself.
+
+    ``offset`` is the error of the mean, ``raw`` the size of x and mean before one is taken off the other.
+    """
+
+    offset: Array
+    raw: Array
+    inverse: Array
+    z: Array
+
+
+def errors(m: Norm, format: Format, given: Array | float = 0.0) -> Errors:
+    """The errors of the steps, if x itself is off by ``given``.
+
+    A mean by any order of summation, by running updates or by merged blocks is off by γ(n+16)·max|x|.
+    The squares that are summed by Welford's updates are those of distances from running means, which
+    are off by as much; merging blocks doubles it, hence the 6 before √v.
+    """
+    n, ua, us = m.x.shape[-1], format.accumulator, stored(format)
+    lost = format.tiny + (format.eta if format.half else 0.0)
+    size = np.abs(m.x) + given
+    handed = np.broadcast_to(given, m.x.shape)
+    offset = np.zeros_like(m.mean)
+    if m.centred:
+        offset = gamma(n + 16, ua) * size.max(axis=-1, keepdims=True) + _mean(handed) + 3 * lost
+        offset = offset + 3 * us * (np.abs(m.mean) + offset)
+    raw = size + np.abs(m.mean) + offset
+    d = offset + handed
+    d = d + (ua + us) * (np.abs(m.d) + d) + lost
+    if not m.centred and not us:
+        d = handed + 0.0  # nothing is taken off, so nothing is rounded
+    spread = np.sqrt(_mean(d * d))
+    v = 6 * np.sqrt(m.v) * spread + spread**2
+    v = v + (gamma(n + 16, ua) + 4 * us) * (m.v + v) + 4 * lost
+    # the denominator, of which each part and the sum are rounded; it never falls below ε itself
+    under = v + (ua + us) * (2 * m.eps + m.v + v) + 2 * lost
+    share = under / (m.v + m.eps)
+    floor = np.maximum(m.eps * (1 - 4 * (ua + us)) - 3 * lost, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lowest = np.maximum((m.v + m.eps) * np.maximum(1 - share, 0.0), floor)
+        inverse = np.sqrt((m.v + m.eps) / lowest)
+    inverse = inverse * (1 + gamma(8, ua) + 2 * us) - 1
+    rounding = 4 * ua + 3 * us
+    z = (d + (np.abs(m.d) + d) * inverse + rounding * (1 + inverse) * raw) / m.s + 2 * lost
+    return Errors(offset, raw, inverse, z)
+
+
+def output_error(m: Norm, e: Errors, format: Format) -> Array:
+    """The error of z ⊙ gain + shift; gain may be multiplied into 1/s before x is, and shift into the mean's share."""
+    rounding = gamma(6, format.accumulator) + 3 * stored(format)
+    product = np.abs(m.gain) * (
+        e.z + rounding * (np.abs(m.z) + e.z + 2 * e.raw / m.s * (1 + e.inverse) * _folds(format))
+    )
+    error = product + rounding * np.abs(m.shift) + 2 * format.tiny
+    return np.asarray(error + format.unit * (np.abs(m.y) + error) + format.eta * (1 + 2 * np.abs(m.gain)))
+
+
+def _folds(format: Format) -> float:
+    """Programs fold the gain into 1/s in the accumulator alone: in a half type that would lose the row."""
+    return format.accumulator / (format.accumulator + stored(format))
+
+
+def bound(m: Norm, format: Format, given: Array | float = 0.0) -> Array:
+    """The error that a correct normalisation may show on these very numbers, if x is off by ``given``."""
+    return overflow_free(output_error(m, errors(m, format, given), format))
+
+
+def gradients(m: Norm, cotangent: Array) -> dict[str, Array]:
+    """The gradients of ⟨y, cotangent⟩: dx = (h − mean(h) − z·mean(h ⊙ z))/s with h = cotangent ⊙ gain."""
+    h = cotangent * m.gain
+    inner = h - m.z * _mean(h * m.z)
+    if m.centred:
+        inner = inner - _mean(h)
+    over = tuple(range(m.x.ndim - 1))
+    return {"x": inner / m.s, "gain": (cotangent * m.z).sum(axis=over), "shift": cotangent.sum(axis=over)}
+
+
+def gradient_bound(
+    m: Norm, cotangent: Array, format: Format, given: Array | float = 0.0, arriving: Array | float = 0.0
+) -> dict[str, Array]:
+    """The error that correct gradients may show, if x is off by ``given`` and the cotangent by ``arriving``.
+
+    A backward pass may take Σ h ⊙ x and Σ h instead of Σ h ⊙ z, which costs the size of x and mean;
+    one through every step of the definition adds the mean of a d that does not quite sum to 0.
+    """
+    n, ua, us = m.x.shape[-1], format.accumulator, stored(format)
+    e = errors(m, format, given)
+    lost = format.tiny + (format.eta if format.half else 0.0)
+    h = cotangent * m.gain
+    h_error = arriving * np.abs(m.gain)
+    h_error = h_error + 2 * (ua + us) * (np.abs(h) + h_error) + 2 * lost
+    most, z = np.abs(h) + h_error, np.abs(m.z) + e.z
+    sums = gamma(n + 16, ua) + 4 * us
+    grown = 1 + e.inverse
+    raw = e.raw / m.s * grown
+
+    along = _mean(h * m.z)
+    along_error = _mean(h_error * z + np.abs(h) * e.z) + sums * _mean(most * z) + gamma(n + 16, ua) * _mean(most * raw)
+    along_error = along_error + 4 * lost
+    most_along = np.abs(along) + along_error
+    radial = np.abs(m.z) * along_error + e.z * most_along + (6 * ua + 8 * us) * z * most_along
+    radial = radial + (e.offset / m.s * grown + 6 * ua * raw) * most_along
+    inner = h - m.z * along
+    terms = most + z * most_along
+    error = h_error + radial
+    if m.centred:
+        mean = _mean(h)
+        inner = inner - mean
+        mean_error = _mean(h_error) + sums * _mean(most) + 2 * lost
+        # composed step by step, the mean is taken over both other terms
+        mean_error = mean_error + sums * _mean(terms) + 2 * us * _mean(terms)
+        error = error + mean_error
+        terms = terms + np.abs(mean) + mean_error
+    error = error + (4 * ua + 6 * us) * terms
+    dx = (error + (np.abs(inner) + error) * e.inverse + (8 * ua + 2 * us) * grown * terms) / m.s
+    dx = dx + 4 * lost * (1 + 1 / m.s)
+    found = {"x": dx + format.unit * (np.abs(inner) / m.s + dx) + format.eta}
+
+    over = tuple(range(m.x.ndim - 1))
+    rows = int(np.prod(m.x.shape[:-1]))
+    tokens = gamma(rows + 16, ua) + 4 * us
+    sent = np.abs(cotangent) + arriving
+    for name, value, off in (
+        ("gain", z, np.abs(cotangent) * e.z + arriving * z),
+        ("shift", np.ones_like(z), np.broadcast_to(arriving, z.shape)),
+    ):
+        size = (sent * value).sum(axis=over)
+        total = off.sum(axis=over) + tokens * size + (rows + 4) * lost
+        found[name] = total + format.unit * (size + total) + format.eta
+    return {name: overflow_free(array) for name, array in found.items()}

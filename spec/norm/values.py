@@ -1,0 +1,84 @@
+"""Normalisation's values and gradients: compared with the definition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, VALUES, law
+from seqlaws.spec.norm import SHIFTED, cases, every_width, norm
+from seqlaws.verdict import Verdict, equals, every, within
+
+if TYPE_CHECKING:
+    from seqlaws.run import Run
+
+SMOOTH = cases(fill="smooth")
+
+
+@law(norm, VALUES)
+def agrees_with_its_definition(norm: Run, x: Inputs) -> Verdict:
+    """The output is the row less its mean, over the root of its variance and ε, times gain, plus shift.
+
+    y = (x − mean(x)) / √(mean((x − mean(x))²) + ε) ⊙ gain + shift   (for rms: without the mean)
+
+    Why: this is the equation itself, on rows of every size and spread; it is the backstop for every
+    fault that all ways of asking have in common.
+
+    Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450; Zhang & Sennrich 2019, arXiv:1910.07467.
+    """
+    return within(norm(x))
+
+
+@law(norm, VALUES, cases=every_width(), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_width(norm: Run, x: Inputs) -> Verdict:
+    """The definition holds for rows of every length: 1 to 130, and about 256, 512 and 1024.
+
+    y = norm(x) for D = 1 … 130, 255 … 257, 511 … 513, 1023 … 1025
+
+    Why: kernels have a body for whole vectors and a tail for the rest. Most faults of the tail show at
+    a few lengths only.
+    """
+    return within(norm(x))
+
+
+@law(norm, VALUES, cases=cases(fill="offset"), after=("agrees_with_its_definition",))
+def survives_a_large_common_part(norm: Run, x: Inputs) -> Verdict:
+    """Rows whose mean is thousands of times their spread keep what is left of their digits.
+
+    |mean(x)| ≫ √v  ⇒  |ŷ − y| ≤ the error of a variance of differences: O(n u |mean|/√v)
+
+    Why: mean(x²) − mean(x)² needs one pass and loses twice the digits, down to a negative variance.
+    Residual streams do have such channels.
+
+    Source: Chan, Golub & LeVeque 1983, The American Statistician 37(3).
+    """
+    return within(norm(x))
+
+
+@law(norm, GRADIENTS, cases=SMOOTH, needs=("gradient",), when={"kind": ("layer",)})
+def has_a_gradient_that_sums_to_zero(norm: Run, x: Inputs) -> Verdict:
+    """The gradient along a row sums to 0.
+
+    Σ_i ∂⟨y, g⟩/∂x_i = 0
+
+    Why: a shift of the whole row changes nothing, so nothing may be gained by one. It fails where the
+    mean is treated as a constant in the backward pass.
+    """
+    total = norm.gradient(x, x.noise("gradient of the output", x.x.shape), ("x",))["x"].sum(axis=-1)
+    return equals(total, np.zeros(total.shape))
+
+
+@law(norm, GRADIENTS, cases=SMOOTH, needs=("gradient",), after=("has_a_gradient_that_sums_to_zero",))
+def agrees_with_its_gradient(norm: Run, x: Inputs) -> Verdict:
+    """The gradients are those of the definition, for the row, the gain and the shift.
+
+    ∂⟨y, g⟩/∂x = (h − mean(h) − z·mean(h ⊙ z)) / s,  h = g ⊙ gain;  ∂/∂gain = Σ g ⊙ z;  ∂/∂shift = Σ g
+
+    Why: the backward pass is a kernel of its own, with two means of its own, and it is tested less; a
+    model with a wrong one still trains, only worse.
+    """
+    of = ("x", "gain", "shift") if norm.dialect["kind"] in SHIFTED else ("x", "gain")
+    found = norm.gradient(x, x.noise("gradient of the output", x.x.shape), of)
+    return every(*(within(found[name]).called(f"∂/∂{name}") for name in of))

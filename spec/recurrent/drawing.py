@@ -1,0 +1,144 @@
+"""The cases that the laws of recurrent layers draw: sizes, fills, a gain and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from seqlaws.formats import Array, Format
+from seqlaws.inputs import Inputs
+from seqlaws.subject import Cases, Claims
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+FILLS = ("normal", "faint", "strong", "grid", "uneven", "steady", "blank")
+MODERATE = ("normal", "grid", "steady")
+LETTERS = {"x": "BTD", "h0": "BH", "c0": "BH", "W": "HD", "U": "HG", "b": "H", "c": "H"}
+
+
+@dataclass(frozen=True)
+class RecurrentCase:
+    """Batch, length, width of the input, hidden units, a gain, a fill and a seed.
+
+    ``gain`` is the largest sum of magnitudes in a row of U: below 1, a state fades. ``fill`` is one of
+    FILLS, "mixed" (every batch row its own), "huge" (as large as the format allows) or "loud" (large,
+    and alone in saturating the gates). Weights, states and biases differ for every gate and unit.
+    """
+
+    batch: int
+    length: int
+    width: int
+    units: int
+    gain: float = 0.9
+    fill: str = "mixed"
+    seed: int = 0
+
+    SUBJECT: ClassVar[str] = ""
+    STATES: ClassVar[tuple[str, ...]] = ("h0",)
+    MATRICES: ClassVar[tuple[str, ...]] = ()
+    RECURRENT: ClassVar[tuple[str, ...]] = ()
+    OFFSETS: ClassVar[tuple[str, ...]] = ()
+
+    def inputs(self, format: Format) -> Inputs:
+        """Every batch row is a sub-case with a fill of its own; all share the weights."""
+        rng = np.random.default_rng(self.seed)
+        arrays: dict[str, Array | None] = {"x": rng.standard_normal((self.batch, self.length, self.width))}
+        for name in self.STATES:
+            arrays[name] = rng.uniform(-0.9, 0.9, (self.batch, self.units)) * (1.0 if name == "h0" else 2.0)
+        for row in range(self.batch):
+            fill = FILLS[row % len(FILLS)] if self.fill == "mixed" else self.fill
+            for name in ("x", *self.STATES):
+                arrays[name][row] = _filled(fill, name, rng, arrays[name][row], format)  # type: ignore[index]
+        for name in self.MATRICES:
+            arrays[name] = rng.standard_normal((self.units, self.width)) / np.sqrt(max(1, self.width))
+        for name in self.RECURRENT:
+            matrix = rng.standard_normal((self.units, self.units))
+            arrays[name] = matrix * self.gain / np.abs(matrix).sum(axis=1).max()
+        for name in self.OFFSETS:
+            arrays[name] = rng.uniform(0.2, 0.8, self.units) * rng.choice([-1.0, 1.0], self.units)
+        axes = {name: LETTERS.get(name, LETTERS[name[0]]) for name in arrays}
+        return Inputs(self.SUBJECT, format, arrays, {}, axes, self.seed, self.batch)
+
+
+def _filled(fill: str, name: str, rng: np.random.Generator, normal: Array, format: Format) -> Array:
+    filled: Array = normal
+    match fill:
+        case "faint":
+            filled = 0.05 * normal
+        case "strong":
+            filled = 4.0 * normal
+        case "grid":
+            filled = rng.integers(-4, 5, normal.shape) / 4.0
+        case "uneven":
+            filled = normal * 10.0 ** rng.uniform(-3.0, 0.5, normal.shape)
+        case "steady":
+            filled = np.broadcast_to(normal[:1], normal.shape) if name == "x" else normal
+        case "blank":
+            filled = normal if name == "x" else 0.0 * normal
+        case "huge":  # products with weights of size 1 may be summed up without overflow
+            size = format.largest / 64 / max(1, normal.shape[-1]) if name == "x" else 1.0
+            filled = np.clip(normal, -1, 1) * min(size, 1e30)
+        case "loud":
+            filled = 300.0 * normal if name == "x" else normal
+    return filled
+
+
+TRAPS = (
+    (11, 7, 3, 5),
+    (2, 67, 3, 4),  # beyond a block of 64 steps
+    (4, 4, 4, 4),  # batch, steps, width and units: all 4
+    (31, 1, 3, 2),  # one step, many sequences
+    (1, 9, 5, 3),  # one sequence
+    (3, 2, 1, 7),  # an input of one number
+    (2, 131, 2, 3),  # beyond a block of 128 steps
+    (5, 3, 17, 1),  # one unit
+    (67, 3, 2, 3),  # beyond 64 sequences
+    (3, 5, 2, 33),  # beyond a tile of 32 units
+)
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13)
+LONG = (15, 16, 17, 31, 32, 33, 63, 64, 65)
+
+
+def cases(kind: type[RecurrentCase], traps: int = len(TRAPS), **fixed: Any) -> Cases:
+    """Some traps and drawn cases, with some fields fixed; a tuple offers several values for a field."""
+
+    def settle(case: RecurrentCase, index: int) -> RecurrentCase:
+        chosen = {
+            name: value[index % len(value)] if isinstance(value, tuple) else value for name, value in fixed.items()
+        }
+        return replace(case, **chosen)
+
+    def always(claims: Claims) -> Iterable[RecurrentCase]:
+        return dict.fromkeys(
+            settle(kind(*sizes, seed=index + 1), index) for index, sizes in enumerate(TRAPS[:traps])
+        )  # fmt: skip
+
+    def strategy(claims: Claims) -> SearchStrategy[RecurrentCase]:
+        from hypothesis import strategies as st
+
+        @st.composite
+        def build(draw: Any) -> RecurrentCase:
+            units, width = draw(st.sampled_from(SIZES)), draw(st.sampled_from(SIZES))
+            length = draw(st.sampled_from(LENGTHS + LENGTHS + LONG + (units, width)))
+            # over many steps a gain above 1 would allow any error at the end
+            gains = (0.5, 0.9) if length > 13 else (0.5, 0.9, 1.5)
+            batches = (1, 2, 3) if length > 17 else (1, 2, 3, 7, 16, 37, units, length)
+            drawn = kind(
+                draw(st.sampled_from(batches)),
+                length,
+                width,
+                units,
+                draw(st.sampled_from(gains)),
+                draw(st.sampled_from(("mixed", "mixed", *FILLS))),
+                draw(st.integers(0, 2**32 - 1)),
+            )
+            return settle(drawn, draw(st.integers(0, 62)))
+
+        return build()
+
+    return Cases(always, strategy)

@@ -1,0 +1,244 @@
+"""Rotary position encoding: the subject, and the cases that its laws draw.
+
+Pairs of channels of a query or key are turned by angles that grow with the position, so that the
+product of a query and a key depends on how far apart they stand (Su et al. 2021).
+
+Axes: B batch, H heads, T time, D width. Positions are integers, [T] or [B,T], in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqlaws.formats import Array, Format
+from seqlaws.inputs import Inputs
+from seqlaws.reference import rotary as reference
+from seqlaws.reference.rotary import Convention
+from seqlaws.subject import Cases, Claims, Subject
+from seqlaws.verdict import Output
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+BASE = 10_000.0
+PLACES = ("arange", "near", "offset", "descending")
+FAR = (
+    255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 8191, 8193, 15962,
+    32767, 32768, 65535, 65536, 65537, 100_003, 131_072, 262_143,
+)  # fmt: skip
+FILLS = ("normal", "grid", "mixed")
+
+
+@dataclass(frozen=True)
+class RotaryCase:
+    """Sizes, where the tokens stand, whether every batch entry has positions of its own, and the base.
+
+    ``places`` is one of PLACES, or "far"; ``fill`` one of FILLS: "mixed" gives every batch entry a
+    scale of its own.
+    """
+
+    batch: int
+    heads: int
+    length: int
+    width: int
+    places: str = "near"
+    per_row: bool = False
+    base: float | None = None
+    fill: str = "mixed"
+    seed: int = 0
+
+    def inputs(self, format: Format) -> Inputs:
+        """Every token of every batch entry is a sub-case."""
+        rng = np.random.default_rng(self.seed)
+        shape = (self.batch, self.heads, self.length, self.width)
+        x = rng.integers(-8, 9, shape) / 4.0 if self.fill == "grid" else rng.standard_normal(shape)
+        if self.fill == "mixed":
+            x = x * 10.0 ** rng.uniform(-2, 2, (self.batch, 1, 1, 1))
+        rows = [_places(self.places, rng, self.length) for _ in range(self.batch if self.per_row else 1)]
+        positions = np.array(rows, dtype=np.int64).reshape(len(rows), self.length)
+        return Inputs(
+            "rotary", format,
+            {"x": x, "positions": positions if self.per_row else positions[0]}, {"base": self.base},
+            {"x": "BHTD", "positions": "BT" if self.per_row else "T"},
+            self.seed, max(1, self.batch * self.length),
+        )  # fmt: skip
+
+
+def _places(kind: str, rng: np.random.Generator, length: int) -> Array:
+    """Positions of one row."""
+    index = np.arange(length)
+    match kind:
+        case "near":  # gaps, and no order
+            index = rng.permutation(3 * length + 2)[:length]
+        case "offset":
+            index = index + rng.choice([1, 7, 63, 100, 255])
+        case "descending":
+            index = index[::-1].copy()
+        case "far":
+            index = rng.choice(FAR, length)
+    return index
+
+
+TRAPS = (
+    RotaryCase(2, 3, 7, 8, seed=1),
+    RotaryCase(3, 2, 5, 10, "offset", True, seed=2),
+    RotaryCase(1, 1, 1, 2, "offset", seed=3),
+    RotaryCase(4, 4, 4, 4, "near", True, seed=4),  # every size the same
+    RotaryCase(1, 5, 11, 16, "arange", seed=5),
+    RotaryCase(2, 1, 13, 6, "descending", True, seed=6),
+    RotaryCase(3, 2, 3, 64, seed=7),
+)
+SIZES = tuple(
+    (batch, heads, length, width)
+    for batch in (1, 2, 3, 5)
+    for heads in (1, 2, 3, 7)
+    for length in (1, 2, 3, 5, 8, 13, 19)
+    for width in (2, 4, 6, 8, 10, 14, 16, 24, 32)
+    if batch * heads * length * width <= 4000
+)
+
+
+def cases(**fixed: Any) -> Cases:
+    """The traps and drawn cases, with some fields fixed."""
+
+    def fitted(case: RotaryCase, claims: Claims) -> RotaryCase:
+        case = replace(case, **fixed)
+        parts = 2 * reference.PARTS[claims.dialect["rotated"]]
+        width = case.width if parts == 2 else -(-case.width // parts) * parts
+        return replace(case, width=width, per_row=case.per_row and "per_row" in claims.can)
+
+    def always(claims: Claims) -> Iterable[RotaryCase]:
+        return (fitted(case, claims) for case in TRAPS)
+
+    def strategy(claims: Claims) -> SearchStrategy[RotaryCase]:
+        from hypothesis import strategies as st
+
+        @st.composite
+        def build(draw: Any) -> RotaryCase:
+            sizes = draw(st.sampled_from(SIZES))
+            case = RotaryCase(
+                *sizes, places=draw(st.sampled_from(PLACES)), per_row=draw(st.booleans()),
+                fill=draw(st.sampled_from(FILLS)), seed=draw(st.integers(0, 2**32 - 1)),
+            )  # fmt: skip
+            return fitted(case, claims)
+
+        return build()
+
+    return Cases(always, strategy)
+
+
+def convention(dialect: Mapping[str, str]) -> Convention:
+    """The declared conventions, as the reference takes them."""
+    return Convention(dialect["pairing"], dialect["rotated"], dialect["angles"])
+
+
+def pairs(rotary: Any, x: Inputs) -> tuple[Array, Array]:
+    """The first and the second channel of every pair."""
+    return reference.pairs(x.size("D"), convention(rotary.dialect))
+
+
+def exactly(array: Array) -> Output:
+    """Numbers that are known without any error."""
+    nothing = np.zeros(array.shape)
+    return Output(array, lambda: (array, nothing, nothing))
+
+
+def products(one: Output, other: Output) -> Output:
+    """⟨one_t, other_s⟩ for every pair of tokens, [B,H,T,T]: the scores, were these queries and keys."""
+
+    def inner(left: Array, right: Array) -> Array:
+        return np.asarray(left @ right.swapaxes(-1, -2))
+
+    def error(left: Array, right: Array, left_off: Array, right_off: Array) -> Array:
+        return inner(np.abs(left), right_off) + inner(left_off, np.abs(right)) + inner(left_off, right_off)
+
+    return Output(
+        inner(one.value, other.value),
+        lambda: (
+            inner(one.reference, other.reference),
+            error(one.reference, other.reference, one.bound, other.bound),
+            error(one.value, other.value, one.slack, other.slack),
+        ),
+    )
+
+
+def after(first: Output, second: Output) -> Output:
+    """A second rotation, with the error of the first that it turned: at most both of a pair in each channel."""
+    return Output(
+        second.value,
+        lambda: (second.reference, second.bound + 2 * first.slack, second.slack + 2 * first.slack),
+    )
+
+
+def _wide(x: Inputs) -> tuple[Array, Array, float]:
+    wide = x.format.wide
+    return x.x.astype(wide), x.positions.astype(wide), BASE if x.base is None else x.base
+
+
+def _exact(x: Inputs, dialect: Mapping[str, str]) -> tuple[Array, Array]:
+    numbers, positions, base = _wide(x)
+    way = convention(dialect)
+    value = reference.rotary(numbers, positions, base, way)
+    return value, reference.bound(numbers, positions, base, way, x.format)
+
+
+def _exact_gradient(x: Inputs, cotangent: Array, dialect: Mapping[str, str]) -> dict[str, tuple[Array, Array]]:
+    _, positions, base = _wide(x)
+    g, way = cotangent.astype(x.format.wide), convention(dialect)
+    value = reference.rotary(g, positions, base, way, turn=-1)
+    return {"x": (value, reference.bound(g, positions, base, way, x.format))}
+
+
+def _simpler(x: Inputs) -> Iterator[Inputs]:
+    if x.base is not None:
+        yield x.but(base=None)
+    if x.positions.any():
+        yield x.but(positions=x.positions - x.positions.min())
+        yield x.but(positions=x.positions // 2)
+
+
+def _others(x: Inputs) -> Iterator[Inputs]:
+    """Other positions for as many tokens."""
+    yield x.but(positions=x.positions[..., ::-1].copy() + 3)
+
+
+def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
+    """NaN throughout about half of the tokens."""
+    reached = x.rng("tokens with NaN").random((*x.x.shape[:3], 1)) < 0.5
+    yield x.but(x=np.where(reached, np.nan, x.x)), reached
+
+
+rotary = Subject(
+    name="rotary",
+    signature="rotary(x, positions, base=10000.0) -> Tensor",
+    capabilities={
+        "per_row": "takes positions [B,T], a row for every batch entry",
+        "base": "takes another base than 10000",
+        "gradient": "can be differentiated",
+    },
+    dialects={
+        # which two channels turn together; which part of the channels, from the first, is rotated at all; and
+        # whether angles may be in single precision where the input is wider
+        "pairing": ("halves", "interleaved"),
+        "rotated": ("all", "half", "quarter"),
+        "angles": ("single", "full"),
+    },
+    arrange=lambda tensors, options: (
+        (tensors["x"], tensors["positions"]),
+        {} if options["base"] is None else {"base": options["base"]},
+    ),
+    shape=lambda x: x.x.shape,
+    exact=_exact,
+    exact_gradient=_exact_gradient,
+    cases=cases(),
+    differentiable=("x",),
+    simpler=_simpler,
+    others=_others,
+    valid=lambda x: x.size("D") % 2 == 0,
+    free_axes=lambda claims: "BHT",
+    with_nan=_with_nan,
+)

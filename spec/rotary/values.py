@@ -1,0 +1,82 @@
+"""Rotary encoding's values and gradient, against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, VALUES, law
+from seqlaws.spec.rotary import FAR, cases, exactly, products, rotary
+from seqlaws.verdict import Verdict, consistent, every, within
+
+NEAR = ("agrees_with_its_definition",)
+
+
+@law(rotary, VALUES)
+def agrees_with_its_definition(rotary: Any, x: Inputs) -> Verdict:
+    """Every pair is turned by position · base^(−2i/r), counter-clockwise.
+
+    (y_a, y_b) = (x_a cos θ − x_b sin θ, x_b cos θ + x_a sin θ),  θ = p · base^(−2i/r)
+
+    Why: a wrong exponent or direction is still a rotation and still trains; but no weights from
+    elsewhere fit it, and distances are seen at the wrong scale.
+
+    Source: Su et al. 2021, equation 34
+    """
+    return within(rotary(x))
+
+
+@law(rotary, VALUES, cases=cases(places="far"), after=NEAR)
+def agrees_far_out(rotary: Any, x: Inputs) -> Verdict:
+    """Positions up to 262 143 are turned by their own angles, in every dtype.
+
+    the definition, at p = 255, 256, 257, 4095, 15 962, 32 767, 65 536, 262 143 …
+
+    Why: bfloat16 knows no integer between 256 and 258, float16 none above 65 504, and 16 bits none at
+    all above 65 535. Contexts are longer than that.
+    """
+    return within(rotary(x))
+
+
+@law(rotary, VALUES, needs=("base",), after=NEAR)
+def follows_its_base(rotary: Any, x: Inputs) -> Verdict:
+    """The base that is given is used, and 10 000 where none is given.
+
+    rates base^(−2i/r) for base = 100, 10 000, 500 000 and 10⁶, whichever was used before
+
+    Why: models for long contexts have a larger base. One that is ignored, or kept from the layer that
+    came first, shows only as loss of quality.
+    """
+    bases = (100.0, 10_000.0, 500_000.0, None, 1_000_000.0)
+    return every(*(within(rotary(x.but(base=base))) for base in bases))
+
+
+@law(rotary, GRADIENTS, needs=("gradient",))
+def its_gradient_keeps_lengths(rotary: Any, x: Inputs) -> Verdict:
+    """The gradient of every token is as long as the one that arrived.
+
+    ‖∂⟨y, g⟩/∂x_t‖ = ‖g_t‖
+
+    Why: a rotation neither damps nor amplifies, and its transpose does not either. Half of the gradient
+    is lost where one of the two paths to a channel was cut.
+    """
+    g = x.noise("gradient of the output", x.x.shape)
+    back, sent = rotary.gradient(x, g, ("x",))["x"], exactly(g.astype(x.format.wide))
+    index = np.arange(x.size("T"))
+    return consistent(products(back, back)[..., index, index], products(sent, sent)[..., index, index])
+
+
+@law(rotary, GRADIENTS, needs=("gradient",), after=("its_gradient_keeps_lengths",))
+def its_gradient_is_the_inverse_rotation(rotary: Any, x: Inputs) -> Verdict:
+    """The gradient is turned back by the angle by which the token was turned.
+
+    ∂⟨y, g⟩/∂x = R(−p) g
+
+    Why: backward kernels are the forward ones with a sign changed. Without it the gradient has the
+    right length and the wrong direction, and training only slows down.
+    """
+    far = x.but(positions=x.rng("far positions").choice(FAR, x.positions.shape))
+    g = x.noise("gradient of the output", x.x.shape)
+    return every(*(within(rotary.gradient(each, g, ("x",))["x"]) for each in (x, far)))
