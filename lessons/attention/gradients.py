@@ -220,3 +220,17 @@ def misreads_expanded_cotangents(
         return g.as_strided(g.shape, torch.empty(g.shape, device="meta").stride(), g.storage_offset())
 
     return backwards(attend(q, k, v, mask, is_causal, scale), flat)
+
+
+@lesson("attention", "nasty", caught_by=("gradients_of_large_scores_stay_finite",), dtypes=("float32",))
+def gradient_without_the_maximum(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The backward pass computes exp(s) again, without subtracting the row's maximum.
+
+    It is right until a score passes 88; then ∞/∞ is NaN in every gradient, while the output is fine.
+    """
+    e = torch.exp(hidden(scores(q, k, scale), mask, is_causal))
+    p = e / e.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(e.dtype).tiny)
+    out = mixed(p, v)
+    return grafted(attend(q, k, v, mask, is_causal, scale), out.masked_fill(~out.isfinite(), 0.0))

@@ -200,3 +200,16 @@ def last_query_sees_everything(
     s = scores(q, k, scale)
     last = torch.arange(s.shape[2], device=s.device)[:, None] == s.shape[2] - 1
     return mixed(weights(torch.where(last, s, hidden(s, mask, is_causal))), v)
+
+
+@lesson("attention", "medium", caught_by=("a_large_negative_bias_hides",))
+def limits_its_biases(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Biases are clamped at −10, lest they overflow; −∞ is let through.
+
+    Masks that hide with −10,000 give padding a weight of e⁻¹⁰.
+    """
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.clamp(min=-10.0).masked_fill(mask == -math.inf, -math.inf)
+    return attend(q, k, v, mask, is_causal, scale)

@@ -10,7 +10,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, law
 from seqlaws.spec.attention import MASK_SHAPES, attention, cases, masked, visible
-from seqlaws.verdict import Verdict, every, finite, identical, vacuous, within
+from seqlaws.verdict import Output, Verdict, every, finite, identical, vacuous, within
 
 MODERATE = ("normal", "grid", "strong", "shifted")
 HIDING = cases(mask=("bool", "float"), fill=MODERATE, causal=False)
@@ -38,6 +38,30 @@ def gradients_agree_with_the_definition(attend: Any, x: Inputs) -> Verdict:
     """
     found = attend.gradient(x, _cotangent(attend, x), ("q", "k", "v"))
     return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=cases(fill="sharp"),
+    needs=("gradient",),
+    after=("gradients_agree_with_the_definition",),
+)
+def gradients_of_large_scores_stay_finite(attend: Any, x: Inputs) -> Verdict:
+    """Scores as large as 1e5 give finite gradients, wherever the definition's own are in range.
+
+    |s_ij| ≤ 1e5  ⇒  dQ, dK, dV finite
+
+    Why: a backward pass computes the weights again, from scores that it must bring down by the row's
+    maximum a second time; 0·∞ in it is NaN in every parameter.
+    """
+    found = attend.gradient(x, _cotangent(attend, x), ("q", "k", "v"))
+    return every(*[finite(_in_range(gradient, x)).called(f"d{name}") for name, gradient in found.items()])
+
+
+def _in_range(gradient: Output, x: Inputs) -> Array:
+    """The gradient where even its parts, added up with one sign, could be written down; zeros elsewhere."""
+    return np.where(np.abs(gradient.reference) + gradient.bound < x.format.largest, gradient.value, 0.0)
 
 
 @law(

@@ -13,7 +13,7 @@ from seqlaws.law import STRUCTURE, VALUES, law
 from seqlaws.spec.attention import alive, attention, cases, visible
 from seqlaws.verdict import Output, Verdict, between, consistent, equals, every, finite, vacuous, within
 
-TILES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+TILES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 BORDERS = (*range(1, 137), 255, 256, 257, 511, 512, 513)
 
 
@@ -164,6 +164,30 @@ def agrees_with_its_definition(attend: Any, x: Inputs) -> Verdict:
 @law(
     attention,
     VALUES,
+    cases=cases(mask="float", fill="moderate", causal=False),
+    needs=("float_mask",),
+    after=("agrees_with_its_definition",),
+    examples=0.5,
+)
+def a_large_negative_bias_hides(attend: Any, x: Inputs) -> Verdict:
+    """A bias of −10,000, or the lowest number there is, hides a key as −∞ does, as long as others are visible.
+
+    m_ij ∈ {−1e4, lowest}  ⇒  p_ij = 0
+
+    Why: most code writes masks in this way. A bias that is clamped, or that overflows together with a
+    score and meets an infinity of the other sign, lets padding in or turns the row into NaN.
+    """
+    hidden = np.isneginf(x.mask)
+    if not hidden.any():
+        return vacuous()
+    low = np.where(x.rng("which number").random(x.mask.shape) < 0.5, -1e4, -x.format.largest)
+    due, out = attend(x), attend(x.but(mask=np.where(hidden, low, x.mask)))
+    return within(Output(out.value, lambda: (due.reference, due.bound)))
+
+
+@law(
+    attention,
+    VALUES,
     cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=2, kv_len=513, d_k=4, d_v=4, fill="rising", mask="none",
                 causal=False),
     needs=("cross_length",),
@@ -183,15 +207,15 @@ def agrees_at_every_number_of_keys(attend: Any, x: Inputs) -> Verdict:
 @law(
     attention,
     VALUES,
-    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=136, kv_len=136, d_k=4, d_v=4, fill="normal", mask="none",
+    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=513, kv_len=513, d_k=4, d_v=4, fill="normal", mask="none",
                 causal=True, scale=None),
     after=("agrees_with_its_definition",),
     examples=0.1,
 )  # fmt: skip
 def agrees_at_every_length(attend: Any, x: Inputs) -> Verdict:
-    """The definition holds for self-attention of every length from 1 to 136.
+    """The definition holds for self-attention of every length from 1 to 136, and around 256 and 512.
 
-    Tq = Tk ∈ {1, …, 136}, causal; without causality those around the borders of tiles
+    Tq = Tk ∈ {1, …, 136, 255, 256, 257, 511, 512, 513}, causal; without causality those around the borders of tiles
 
     Why: tiles of queries and of keys end together here, and the causal diagonal runs through each of them.
     """
@@ -199,7 +223,7 @@ def agrees_at_every_length(attend: Any, x: Inputs) -> Verdict:
         return every(*[within(attend(_square(x, size))) for size in TILES])
     # a causal row knows nothing of the rows after it: one reference serves every length
     whole, verdicts = attend(x), []
-    for size in range(1, x.size("Q")):
+    for size in (size for size in BORDERS if size < x.size("Q")):
         verdicts.append(within(Output(attend(_square(x, size)).value, partial(_start, whole, size))))
     return every(within(whole), *verdicts)
 

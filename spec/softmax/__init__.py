@@ -98,6 +98,8 @@ TRAPS = (
     SoftmaxCase((4, 9, 5, 17), -3, seed=6),
     SoftmaxCase((9,), 0, seed=7),
     SoftmaxCase((21, 513), -1, seed=8),
+    SoftmaxCase((67, 67), 0, seed=9),  # square, and longer than a tile
+    SoftmaxCase((5, 2049), -1, seed=10),
 )
 
 
@@ -122,11 +124,14 @@ def cases(**fixed: Any) -> Cases:
 
 
 WIDTHS = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
+LONG = (2047, 2048, 2049, 4097, 8192, 8193, 32_769, 65_537)
 
 
 def every_width() -> Cases:
-    """One case of every width about which a kernel may have ideas."""
+    """One case of every width about which a kernel may have ideas, and more rows than a grid may have blocks."""
     swept = [SoftmaxCase((16, width), 1, seed=width) for width in WIDTHS]
+    swept += [SoftmaxCase((3, width), 1, seed=width) for width in LONG]
+    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 65_537)]
     return Cases(lambda claims: swept, cases().strategy)
 
 

@@ -52,10 +52,10 @@ def agrees_with_its_definition(softmax: Any, x: Inputs) -> Verdict:
 
 @law(softmax, VALUES, cases=every_width(), after=("agrees_with_its_definition",), examples=0.1)
 def agrees_at_every_width(softmax: Any, x: Inputs) -> Verdict:
-    """The definition holds for rows of every length: 1 to 130, and about 256, 512 and 1024.
+    """The definition holds for rows of every length, short and long, and for any number of rows.
 
-    p_j = exp(x_j) / Σ_k exp(x_k) for n = 1 … 130, 255 … 257, 511 … 513, 1023 … 1025, along the last
-    axis and along the first
+    p_j = exp(x_j) / Σ_k exp(x_k) for n = 1 … 130, about 256, 512, … 8192, 32769, 65537 and for 65537
+    rows, along the last axis and along the first
 
     Why: kernels have a body for whole vectors and tiles, and a tail for the rest. Most faults of the
     tail show at a few lengths only.
