@@ -122,6 +122,11 @@ TRAPS = (
     MultiheadCase(61, 8, 6, 9, 4, causal=True, mask="bool", mask_axes="11QK", seed=8),  # fewer keys than queries
     MultiheadCase(1, 1, 7, 1, 5, gain=0.5, seed=9),  # one entry, one head, one query
 )
+LONG = (
+    MultiheadCase(2, 2, 4, 65, 131, "memory", mask="bool", seed=10),  # beyond two tiles of keys
+    MultiheadCase(2, 2, 4, 130, 130, "self", causal=True, seed=11),
+    MultiheadCase(2, 1, 4, 3, 257, mask="float", mask_axes="B11K", pattern="right", seed=12),
+)
 HEADS = (
     (1, 1),
     (1, 7),
@@ -142,7 +147,7 @@ LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13)
 BORDERS = (15, 16, 17, 31, 32, 33, 63, 64, 65)
 
 
-def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
+def cases(traps: tuple[MultiheadCase, ...] = TRAPS, **fixed: Any) -> Cases:
     """Some traps and drawn cases, with some fields fixed; a tuple offers several values for a field."""
 
     keep_mask = fixed.get("mask", "none") != "none"
@@ -155,7 +160,7 @@ def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
 
     def always(claims: Claims) -> Iterable[MultiheadCase]:
         seen: dict[MultiheadCase, None] = {}
-        for index, case in enumerate(TRAPS[:traps]):
+        for index, case in enumerate(traps):
             seen.setdefault(adapted(settle(case, index), claims, keep_mask))
         return seen
 

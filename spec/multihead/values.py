@@ -11,7 +11,7 @@ from seqlaws.law import EDGES, GRADIENTS, VALUES, law
 from seqlaws.reference import attention as reference
 from seqlaws.spec.attention import masked
 from seqlaws.spec.multihead import multihead, untouched, visible, written_out
-from seqlaws.spec.multihead.drawing import BIASES, MATRICES, cases
+from seqlaws.spec.multihead.drawing import BIASES, LONG, MATRICES, TRAPS, cases
 from seqlaws.spec.multihead.weights import PLAIN, shares
 from seqlaws.verdict import Verdict, differs, equals, every, finite, identical, vacuous, within
 
@@ -40,7 +40,7 @@ def one_head_without_projections_is_attention(mha: Run, x: Inputs) -> Verdict:
     return equals(mha(bare), expected[:, 0])
 
 
-@law(multihead, VALUES, cases=cases(fill=("mixed", "mixed", "loud")))
+@law(multihead, VALUES, cases=cases(TRAPS + LONG, fill=("mixed", "mixed", "loud")))
 def agrees_with_its_definition(mha: Run, x: Inputs) -> Verdict:
     """The output is the projection of the heads side by side, each an attention of projected tokens.
 
@@ -92,7 +92,7 @@ def hidden_tokens_receive_no_gradient(mha: Run, x: Inputs) -> Verdict:
     return every(*[identical(found[name].value[chosen], np.zeros(x.query.shape[::2])).called(name) for name in names])
 
 
-@law(multihead, GRADIENTS, cases=cases(fill=("normal", "grid", "faint", "strong")), needs=("gradient",))
+@law(multihead, GRADIENTS, cases=cases(TRAPS + LONG, fill=("normal", "grid", "faint", "strong")), needs=("gradient",))
 def agrees_with_the_gradient_of_its_definition(mha: Run, x: Inputs) -> Verdict:
     """Tokens, weights, biases and an additive mask get the gradients of the definition.
 
