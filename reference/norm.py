@@ -9,7 +9,7 @@ The bounds hold for two passes over a row as for Welford's updates, in any order
 are merged (Chan, Golub & LeVeque 1983), for (x − mean)/s as for x·(1/s) − mean·(1/s), and, in half
 types, for programs that store every intermediate result in the input's format. They do not hold for
 the one-pass variance mean(x²) − mean(x)², whose error grows with the square of mean/√v and not with
-its first power. They presume that the squares of a row can be summed without overflow.
+its first power. They presume that the squares of a row can be summed without overflow, and those of the gradients that 1/s³ is in range.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def gradient_bound(
         terms = terms + np.abs(mean) + mean_error
     error = error + (4 * ua + 6 * us) * terms
     dx = (error + (np.abs(inner) + error) * e.inverse + (8 * ua + 2 * us) * grown * terms) / m.s
-    dx = dx + 4 * lost * (1 + 1 / m.s)
+    # what reaches the variance may underflow before it is multiplied by 2 d
+    dx = dx + 4 * lost * (1 + 1 / m.s + 2 * e.raw)
     found = {"x": dx + format.unit * (np.abs(inner) / m.s + dx) + format.eta}
 
     over = tuple(range(m.x.ndim - 1))

@@ -117,7 +117,7 @@ def takes_the_variance_in_one_pass(x: Tensor, gain: Tensor, shift: Tensor, eps: 
     return centred(x) / torch.sqrt((mean(x * x) - mean(x) ** 2).clamp(min=0.0) + eps) * gain + shift
 
 
-@lesson("norm", "nasty", caught_by=("loud_rows_stay_finite",))
+@lesson("norm", "nasty", caught_by=("loud_rows_are_normalised",))
 def multiplies_before_it_divides(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The variance is n·Σd² / n².
 

@@ -28,7 +28,7 @@ def has_its_own_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> T
     return plain(x, gain, shift, 1e-5)
 
 
-@lesson("norm", "easy", caught_by=("a_row_without_spread_gives_the_shift", "has_the_variance_that_epsilon_leaves"))
+@lesson("norm", "easy", caught_by=("a_row_of_zeros_gives_the_shift", "has_the_variance_that_epsilon_leaves"))
 def forgets_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The row is divided by its standard deviation, and that is all.
 
@@ -37,7 +37,7 @@ def forgets_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tenso
     return plain(x, gain, shift, 0.0)
 
 
-@lesson("norm", "medium", caught_by=("a_row_without_spread_gives_the_shift",))
+@lesson("norm", "medium", caught_by=("a_row_of_zeros_gives_the_shift",))
 def leaves_rows_without_spread_at_zero(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Where the variance is 0, so is the output, shift or no shift.
 
@@ -65,7 +65,7 @@ def adds_the_shift_before_the_gain(x: Tensor, gain: Tensor, shift: Tensor, eps: 
     return plain(x, torch.ones_like(gain), shift, eps) * gain
 
 
-@lesson("norm", "medium", caught_by=("gain_and_shift_act_last",))
+@lesson("norm", "medium", caught_by=("has_the_variance_that_epsilon_leaves",))
 def counts_the_gain_from_one(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The row is multiplied by 1 + gain.
 

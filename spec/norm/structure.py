@@ -15,8 +15,7 @@ from seqlaws.verdict import Output, Verdict, consistent, equals, every, finite, 
 if TYPE_CHECKING:
     from seqlaws.run import Run
 
-SOUND = ("rows_do_not_mix", "loud_rows_stay_finite")
-AFFINE = (*SOUND, "gain_and_shift_act_last")
+SOUND = ("rows_do_not_mix", "a_row_of_zeros_gives_the_shift", "channels_permute")
 
 
 @law(norm, STRUCTURE, cases=cases(fill="normal"))
@@ -38,31 +37,19 @@ def rows_do_not_mix(norm: Run, x: Inputs) -> Verdict:
     return every(*verdicts)
 
 
-@law(norm, STRUCTURE, cases=cases(fill="loud"), after=("rows_do_not_mix",))
-def loud_rows_stay_finite(norm: Run, x: Inputs) -> Verdict:
-    """As long as the squares of a row can be summed, its result is finite.
+@law(norm, STRUCTURE, after=("rows_do_not_mix",))
+def a_row_of_zeros_gives_the_shift(norm: Run, x: Inputs) -> Verdict:
+    """A row of zeros comes out as the shift, and is finite.
 
-    Σ x_i² ≤ largest / 16  ⇒  |y_i| < ∞
+    x_i = 0 for all i  ⇒  norm(x; 1, shift) = shift
 
-    Why: the size of the input cancels, so none may come out as infinity or NaN. A power or a product
-    more than the definition has overflows long before.
+    Why: padding is a row of zeros, and 0/0 is NaN. ε is there for this row.
     """
-    return finite(norm(x))
+    out = norm(x.but(x=np.zeros_like(x.x), gain=np.ones_like(x.gain)))
+    return every(finite(out), equals(out, np.broadcast_to(x.shift, x.x.shape)))
 
 
-@law(norm, STRUCTURE, after=SOUND)
-def gain_and_shift_act_last(norm: Run, x: Inputs) -> Verdict:
-    """Gain and shift act on the normalised row, channel by channel: gain first, then shift.
-
-    norm(x; gain, shift) = norm(x; 1, 0) ⊙ gain + shift
-
-    Why: they are the part that is learnt. A gain that is applied before the statistics, or a shift
-    before the gain, is another function of the same weights: loaded weights mean something else.
-    """
-    return consistent(norm(x), norm(bare(x)).apply(np.diag(x.gain), x.shift))
-
-
-@law(norm, STRUCTURE, after=AFFINE)
+@law(norm, STRUCTURE, after=("rows_do_not_mix", "a_row_of_zeros_gives_the_shift"))
 def channels_permute(norm: Run, x: Inputs) -> Verdict:
     """Permuting the channels, with their gain and shift, permutes the result.
 
@@ -75,30 +62,31 @@ def channels_permute(norm: Run, x: Inputs) -> Verdict:
     return consistent(norm(x.take("D", order)), norm(x).take(order, -1))
 
 
-@law(norm, STRUCTURE, cases=cases(fill="grid"), when={"kind": ("layer",)}, after=(*AFFINE, "channels_permute"))
+@law(norm, STRUCTURE, cases=cases(fill="grid"), when={"kind": ("layer",)}, after=SOUND)
 def ignores_a_common_shift(norm: Run, x: Inputs) -> Verdict:
     """A constant added to all channels of a row changes nothing.
 
-    norm(x + c) = norm(x)
+    norm(x + c; 1, 0) = norm(x; 1, 0), for a row of zeros too
 
     Why: this is what the mean is taken off for. Without it, a bias that drifts in an earlier layer
     drowns what the channels differ by.
     """
     # exact in every format: multiples of 1/4 up to 34
     shift = x.rng("shift").choice([-32.0, -3.0, 1.0, 32.0], (*x.x.shape[:-1], 1))
-    return consistent(norm(x), norm(x.but(x=x.x + shift)))
+    rows = bare(x.but(x=np.where(some_rows(x, "rows of zeros"), x.x, 0.0)))
+    return consistent(norm(rows), norm(rows.but(x=rows.x + shift)))
 
 
-@law(norm, STRUCTURE, cases=cases(fill="mixed"), after=(*AFFINE, "channels_permute"))
+@law(norm, STRUCTURE, after=SOUND)
 def scales_cancel(norm: Run, x: Inputs) -> Verdict:
     """A row and the root of ε multiplied by the same number give the same result, or its negative.
 
-    norm(a x; a² ε) = sign(a)·norm(x; ε), with a shift of 0
+    norm(a x; a² ε) = sign(a)·norm(x; ε), without gain and shift
 
     Why: it separates ε as a part of the variance from an ε that is added to the root, or that is a
     constant of the program; those are right for rows of the usual size.
     """
-    plain = x.but(shift=np.zeros_like(x.shift))
+    plain = bare(x)
     due = norm(plain)
     verdicts = []
     for factor in (-1.0, 2.0, 0.5, -4.0):
@@ -107,7 +95,7 @@ def scales_cancel(norm: Run, x: Inputs) -> Verdict:
     return every(*verdicts)
 
 
-@law(norm, STRUCTURE, when={"kind": ("layer",)}, after=(*AFFINE, "channels_permute", "ignores_a_common_shift"))
+@law(norm, STRUCTURE, when={"kind": ("layer",)}, after=(*SOUND, "ignores_a_common_shift"))
 def has_mean_zero(norm: Run, x: Inputs) -> Verdict:
     """Without gain and shift, every row has the mean 0.
 
@@ -120,7 +108,7 @@ def has_mean_zero(norm: Run, x: Inputs) -> Verdict:
     return equals(total, np.zeros(total.shape))
 
 
-@law(norm, STRUCTURE, after=(*AFFINE, "channels_permute", "scales_cancel"))
+@law(norm, STRUCTURE, after=(*SOUND, "scales_cancel"))
 def has_the_variance_that_epsilon_leaves(norm: Run, x: Inputs) -> Verdict:
     """Without gain and shift, the mean square of every row is its variance, as a share of itself and ε.
 
@@ -142,14 +130,18 @@ def has_the_variance_that_epsilon_leaves(norm: Run, x: Inputs) -> Verdict:
     return equals(Output(mean_square(z.value), exact), done.v[..., 0] / (done.v[..., 0] + x.eps))
 
 
-@law(norm, STRUCTURE, cases=cases(fill="constant"), after=("gain_and_shift_act_last",))
-def a_row_without_spread_gives_the_shift(norm: Run, x: Inputs) -> Verdict:
-    """A row in which all channels are equal (for rms: are zero) comes out as the shift, and is finite.
+@law(
+    norm,
+    STRUCTURE,
+    cases=cases(fill="smooth"),
+    after=(*SOUND, "scales_cancel", "has_the_variance_that_epsilon_leaves"),
+)
+def gain_and_shift_act_last(norm: Run, x: Inputs) -> Verdict:
+    """Gain and shift act on the normalised row, channel by channel: gain first, then shift.
 
-    x_i = c for all i  ⇒  norm(x; gain, shift) = shift
+    norm(x; gain, shift) = norm(x; 1, 0) ⊙ gain + shift
 
-    Why: padding is a row of zeros, and 0/0 is NaN. ε is there for this row.
+    Why: they are the part that is learnt. A gain that is applied before the statistics, or a shift
+    before the gain, is another function of the same weights: loaded weights mean something else.
     """
-    rows = x if norm.dialect["kind"] == "layer" else x.but(x=np.zeros_like(x.x))
-    out = norm(rows)
-    return every(finite(out), equals(out, np.broadcast_to(x.shift, x.x.shape)))
+    return consistent(norm(x), norm(bare(x)).apply(np.diag(x.gain), x.shift))

@@ -43,6 +43,18 @@ def agrees_at_every_width(norm: Run, x: Inputs) -> Verdict:
     return within(norm(x))
 
 
+@law(norm, VALUES, cases=cases(fill="loud"), after=("agrees_with_its_definition",))
+def loud_rows_are_normalised(norm: Run, x: Inputs) -> Verdict:
+    """As long as the squares of a row can be summed, it is normalised.
+
+    Σ x_i² ≤ largest / 16  ⇒  y = norm(x)
+
+    Why: the size of the input cancels. A power, or a factor of n, more than the definition has
+    overflows long before, and the row comes out as NaN, or silently as the shift.
+    """
+    return within(norm(x))
+
+
 @law(norm, VALUES, cases=cases(fill="offset"), after=("agrees_with_its_definition",))
 def survives_a_large_common_part(norm: Run, x: Inputs) -> Verdict:
     """Rows whose mean is thousands of times their spread keep what is left of their digits.
