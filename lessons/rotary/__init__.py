@@ -29,6 +29,11 @@ def tables(x: Tensor, positions: Tensor, base: float) -> tuple[Tensor, Tensor]:
     return both.cos().to(x.dtype), both.sin().to(x.dtype)
 
 
+def as_pairs(x: Tensor) -> Tensor:
+    """Neighbouring channels on an axis of their own, [..., D/2, 2]."""
+    return x.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
+
+
 def quarter_turn(x: Tensor) -> Tensor:
     """Every pair (a, b) as (−b, a)."""
     a, b = x.chunk(2, -1)

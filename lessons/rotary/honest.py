@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import honest
-from seqlaws.lessons.rotary import angles, quarter_turn, rates, tables, turned
+from seqlaws.lessons.rotary import angles, as_pairs, quarter_turn, rates, tables, turned
 
 
 @honest("rotary")
@@ -21,7 +21,7 @@ def textbook(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
 def complex_numbers(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Neighbouring channels as one complex number, multiplied by e^{iθ} in single precision."""
     turn = torch.polar(torch.ones_like(theta := angles(x, positions, base)), theta)
-    numbers = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    numbers = torch.view_as_complex(as_pairs(x.float()).contiguous())
     return torch.view_as_real(numbers * turn).flatten(-2).to(x.dtype)
 
 
@@ -49,17 +49,16 @@ def from_a_table(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
 
-@honest("rotary", can={"per_row", "base"})
+@honest("rotary")
 def pair_by_pair(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Loops over the pairs and writes into an empty result, in the dtype of x throughout."""
-    with torch.no_grad():
-        theta, half = angles(x, positions, base), x.shape[-1] // 2
-        result = torch.empty_like(x)
-        for i in range(half):
-            cos, sin = theta[..., i].cos().to(x.dtype), theta[..., i].sin().to(x.dtype)
-            result[..., i] = x[..., i] * cos - x[..., half + i] * sin
-            result[..., half + i] = x[..., half + i] * cos + x[..., i] * sin
-        return result
+    theta, half = angles(x, positions, base), x.shape[-1] // 2
+    result = torch.empty_like(x)
+    for i in range(half):
+        cos, sin = theta[..., i].cos().to(x.dtype), theta[..., i].sin().to(x.dtype)
+        result[..., i] = x[..., i] * cos - x[..., half + i] * sin
+        result[..., half + i] = x[..., half + i] * cos + x[..., i] * sin
+    return result
 
 
 @honest("rotary")

@@ -119,11 +119,10 @@ def cases(**fixed: Any) -> Cases:
 
         @st.composite
         def build(draw: Any) -> RotaryCase:
-            sizes = draw(st.sampled_from(SIZES))
-            case = RotaryCase(
-                *sizes, places=draw(st.sampled_from(PLACES)), per_row=draw(st.booleans()),
-                fill=draw(st.sampled_from(FILLS)), seed=draw(st.integers(0, 2**32 - 1)),
-            )  # fmt: skip
+            batch, heads, length, width = draw(st.sampled_from(SIZES))
+            places, fill = draw(st.sampled_from(PLACES)), draw(st.sampled_from(FILLS))
+            per_row, seed = draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
+            case = RotaryCase(batch, heads, length, width, places, per_row, fill=fill, seed=seed)
             return fitted(case, claims)
 
         return build()

@@ -14,7 +14,7 @@ from seqlaws.verdict import Verdict, consistent, equals, every, vacuous
 
 LINEAR = (*SOUND, "lets_the_rest_pass", "is_linear")
 TURNS = (*LINEAR, "rests_at_position_zero", "keeps_lengths")
-GROUP = (*TURNS, "adds_up", "can_be_turned_back")
+GROUP = (*TURNS, "can_be_turned_back", "adds_up")
 
 
 @law(rotary, STRUCTURE, cases=cases(fill="grid"), after=SOUND)
@@ -35,7 +35,7 @@ def is_linear(rotary: Any, x: Inputs) -> Verdict:
     )
 
 
-@law(rotary, STRUCTURE, after=SOUND)
+@law(rotary, STRUCTURE, after=LINEAR)
 def rests_at_position_zero(rotary: Any, x: Inputs) -> Verdict:
     """At position 0 nothing is turned.
 
@@ -47,7 +47,7 @@ def rests_at_position_zero(rotary: Any, x: Inputs) -> Verdict:
     return equals(rotary(x.but(positions=np.zeros_like(x.positions))), x.x)
 
 
-@law(rotary, STRUCTURE, after=LINEAR)
+@law(rotary, STRUCTURE, after=(*LINEAR, "rests_at_position_zero"))
 def keeps_lengths(rotary: Any, x: Inputs) -> Verdict:
     """Every token keeps its length.
 
@@ -62,21 +62,6 @@ def keeps_lengths(rotary: Any, x: Inputs) -> Verdict:
 
 
 @law(rotary, STRUCTURE, after=TURNS)
-def adds_up(rotary: Any, x: Inputs) -> Verdict:
-    """A token that is turned by p and then by q has been turned by p + q.
-
-    R(q) R(p) x = R(p + q) x
-
-    Why: it is the law from which everything else follows. Angles that are rounded, quantised or bent
-    keep lengths and still break it.
-    """
-    more = x.rng("further positions").integers(0, 60, x.positions.shape)
-    once = rotary(x)
-    twice = after(once, rotary(x.but(x=once.value, positions=more)))
-    return consistent(twice, rotary(x.but(positions=x.positions + more)))
-
-
-@law(rotary, STRUCTURE, after=(*TURNS, "adds_up"))
 def can_be_turned_back(rotary: Any, x: Inputs) -> Verdict:
     """Mirrored, turned, mirrored and turned again at the same position, a token is where it was.
 
@@ -89,6 +74,21 @@ def can_be_turned_back(rotary: Any, x: Inputs) -> Verdict:
     mirror[pairs(rotary, x)[1]] = -1.0
     first = rotary(x.but(x=x.x * mirror))
     return consistent(after(first, rotary(x.but(x=first.value * mirror))), exactly(x.x.astype(x.format.wide)))
+
+
+@law(rotary, STRUCTURE, after=(*TURNS, "can_be_turned_back"))
+def adds_up(rotary: Any, x: Inputs) -> Verdict:
+    """A token that is turned by p and then by q has been turned by p + q.
+
+    R(q) R(p) x = R(p + q) x
+
+    Why: it is the law from which everything else follows. Angles that are rounded, quantised or bent
+    keep lengths and still break it.
+    """
+    more = x.rng("further positions").integers(0, 60, x.positions.shape)
+    once = rotary(x)
+    twice = after(once, rotary(x.but(x=once.value, positions=more)))
+    return consistent(twice, rotary(x.but(positions=x.positions + more)))
 
 
 @law(rotary, STRUCTURE, cases=cases(fill="normal"), after=GROUP)

@@ -1,0 +1,29 @@
+"""The references of position encodings, judged like anybody else: NumPy programs, rounded once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seqlaws.formats import Array
+from seqlaws.implementation import Implementation
+from seqlaws.reference import rotary as rotary_reference
+from seqlaws.reference.rotary import Convention
+
+DTYPES = ("float16", "float32", "float64")
+
+
+def _rotary(x: Array, positions: Array, base: float = 10_000.0) -> Array:
+    wide = x.astype(np.float64)
+    return rotary_reference.rotary(wide, positions.astype(np.float64), base, Convention()).astype(x.dtype)
+
+
+rotary = Implementation(
+    name="numpy.reference.rotary",
+    subject="rotary",
+    call=_rotary,
+    can={"per_row", "base"},
+    dialect={"angles": "full"},
+    dtypes=DTYPES,
+    devices=("cpu",),
+    framework="numpy",
+)

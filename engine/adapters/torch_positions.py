@@ -1,0 +1,65 @@
+"""Position encodings in plain torch. The library itself has none: these are the formulas, as one would write them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqlaws.implementation import Implementation
+
+
+def _angles(positions: Tensor, width: int, base: float) -> Tensor:
+    """Positions times base^(−2i/width), [..., width/2], in double precision."""
+    exponents = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / max(width, 1)
+    return positions.double().unsqueeze(-1) * base**-exponents
+
+
+def rotary(x: Tensor, positions: Tensor, base: float = 10_000.0, *, rotated: int | None = None) -> Tensor:
+    """x [B,H,T,D] turned at positions [T] or [B,T], channel i with channel i + D/2; or only its first channels."""
+    width = x.shape[-1] if rotated is None else rotated
+    theta = _angles(positions, width, base)
+    theta = theta.unsqueeze(1) if positions.dim() == 2 else theta
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cos, sin = theta.cos().to(wide), theta.sin().to(wide)
+    a, b, rest = torch.tensor_split(x.to(wide), (width // 2, width), -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).to(x.dtype)
+
+
+def rotary_interleaved(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """x [B,H,T,D] turned at positions [T] or [B,T], neighbouring channels as complex numbers."""
+    theta = _angles(positions, x.shape[-1], base)
+    theta = theta.unsqueeze(1) if positions.dim() == 2 else theta
+    wide = torch.promote_types(x.dtype, torch.float32)
+    numbers = torch.view_as_complex(x.to(wide).reshape(*x.shape[:-1], x.shape[-1] // 2, 2).contiguous())
+    turn = torch.complex(theta.cos().to(wide), theta.sin().to(wide))
+    return torch.view_as_real(numbers * turn).flatten(-2).to(x.dtype)
+
+
+def _without_gradients(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    with torch.inference_mode():
+        return rotary(x, positions, base)
+
+
+def _half(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    return rotary(x, positions, base, rotated=x.shape[-1] // 2)
+
+
+halves = Implementation(
+    name="torch.rotary",
+    subject="rotary",
+    call=rotary,
+    dialect={"angles": "full"},
+    paths={"inference_mode": _without_gradients},
+)
+interleaved = Implementation(
+    name="torch.rotary.interleaved",
+    subject="rotary",
+    call=rotary_interleaved,
+    dialect={"pairing": "interleaved", "angles": "full"},
+)
+half = Implementation(
+    name="torch.rotary.half",
+    subject="rotary",
+    call=_half,
+    dialect={"rotated": "half", "angles": "full"},
+)

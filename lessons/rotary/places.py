@@ -1,0 +1,111 @@
+"""Lessons about positions: whose they are, where they start, how they are kept, and how far they reach."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqlaws.lesson import lesson
+from seqlaws.lessons.rotary import rates, rotary, tables, turned
+
+
+@lesson("rotary", "easy", caught_by=("follows_its_positions",))
+def counts_for_itself(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Positions are ignored: tokens are counted from 0.
+
+    Right for one unpadded prompt. The next token of a cached decoder stands at position 0 again.
+    """
+    return rotary(x, torch.arange(x.shape[2], device=x.device), base)
+
+
+@lesson("rotary", "medium", caught_by=("follows_its_positions",), incident="keras-team/keras-hub#1544")
+def counts_from_the_first_position(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Only the first position is read; the others are counted from there.
+
+    A start index stands in for the positions: gaps, left padding and packed documents are lost.
+    """
+    start = positions[..., :1]
+    return rotary(x, start + torch.arange(x.shape[2], device=x.device), base)
+
+
+@lesson("rotary", "easy", caught_by=("rests_at_position_zero",), incident="sbryngelson/ANEForge#257")
+def counts_from_one(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Every position is one too large.
+
+    Scores do not notice, as queries and keys are off alike, until one of them comes from a cache
+    that another program has filled.
+    """
+    return rotary(x, positions + 1, base)
+
+
+@lesson("rotary", "medium", caught_by=("reads_a_row_of_positions_for_every_entry",))
+def reads_the_first_row_for_all(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Of positions [B,T] the first row is used for every batch entry.
+
+    Batches of prompts of one length are right; left padding is not.
+    """
+    return rotary(x, positions[0] if positions.dim() == 2 else positions, base)
+
+
+@lesson("rotary", "medium", caught_by=("treats_heads_and_entries_alike",), incident="turboderp/exllama#101")
+def counts_on_into_the_next_entry(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """The positions of a batch entry are counted on from the entry before.
+
+    The kernel walks over rows as if there were one long sequence. Identical prompts differ.
+    """
+    further = positions.shape[-1] * torch.arange(x.shape[0], device=x.device).unsqueeze(-1)
+    return rotary(x, further + positions, base)
+
+
+@lesson("rotary", "nasty", caught_by=("follows_its_positions",), incident="lucidrains/rotary-embedding-torch#11")
+def keeps_tables_by_shape(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Tables are kept from one call to the next, by how many positions there are and not by which.
+
+    Every token that a cached decoder makes is turned like the first one.
+    """
+    key = (positions.shape, x.shape[-1], x.dtype, base)
+    if key not in _KEPT:
+        _KEPT[key] = tables(x, positions, base)
+    return turned(x, *_KEPT[key])
+
+
+_KEPT: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
+
+
+@lesson("rotary", "nasty", caught_by=("scores_depend_on_the_offset_alone", "agrees_far_out"))
+def clamps_at_the_end_of_its_table(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Positions beyond 1023 are turned like 1023.
+
+    The table has 1024 rows, and an index beyond it is clamped. All that comes later stands in one place.
+    """
+    return rotary(x, positions.clamp(max=1023), base)
+
+
+@lesson("rotary", "nasty", caught_by=("scores_depend_on_the_offset_alone", "agrees_far_out"), dtypes=("float16",))
+def keeps_positions_in_half_precision(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Positions are converted to the dtype of x before they meet the rates.
+
+    float16 skips every second integer from 2048 on, and has none beyond 65 504.
+    """
+    theta = positions.to(x.dtype).float().unsqueeze(-1) * rates(x.shape[-1], base, x.device)
+    theta = theta.unsqueeze(1) if positions.dim() == 2 else theta
+    both = torch.cat([theta, theta], -1)
+    return turned(x, both.cos().to(x.dtype), both.sin().to(x.dtype))
+
+
+@lesson("rotary", "nasty", caught_by=("agrees_far_out",))
+def keeps_positions_in_sixteen_bits(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Positions start again at 0 after 65 535.
+
+    An unsigned 16-bit index was enough when it was written. Every shorter test is right.
+    """
+    return rotary(x, positions % 65_536, base)
+
+
+@lesson("rotary", "medium", caught_by=("adds_up",))
+def groups_positions_further_out(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """From 32 on, four positions share an angle.
+
+    A trick to stretch the context of a trained model, left on for one that does not need it.
+    """
+    return rotary(x, torch.where(positions < 32, positions, 32 + (positions - 32) // 4), base)
