@@ -60,8 +60,9 @@ class Implementation:
     framework: str = "torch"
 
     def __post_init__(self) -> None:
-        if not callable(self.call):
-            raise Misunderstood(f"{self.name}: call is a {type(self.call).__name__}, not something that can be called")
+        complaint = self.definition.complaint(self.call)
+        if complaint:
+            raise Misunderstood(f"{self.name}: call is a {type(self.call).__name__}, {complaint}")
         for kind, given, possible in (
             ("dtype", self.dtypes, DTYPES),
             ("device", self.devices, DEVICES),
@@ -70,6 +71,9 @@ class Implementation:
             for name in given:
                 if name not in possible:
                     raise Misunderstood(f"{self.name}: unknown {kind} {name!r}; there are: {', '.join(possible)}")
+        if not self.definition.tensors:  # there is nothing in it that a device or dtype could change
+            object.__setattr__(self, "dtypes", ("float32",))
+            object.__setattr__(self, "devices", ("cpu",))
         laws = {law.name for law in self.definition.laws}
         for name in self.known:
             if name not in laws:

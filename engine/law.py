@@ -146,7 +146,8 @@ def family(
             )(check)  # fmt: skip
 
         def where_it_applies(subject: Subject) -> Law | None:
-            return instance(subject) if set(needs) <= set(subject.capabilities) and where(subject) else None
+            stated = subject.tensors and set(needs) <= set(subject.capabilities) and where(subject)
+            return instance(subject) if stated else None
 
         _FAMILIES.append(where_it_applies)  # type: ignore[arg-type]
         return check

@@ -20,7 +20,7 @@ from seqlaws.formats import FORMATS, Array
 from seqlaws.frames import Frame, NumpyFrame, TorchFrame
 from seqlaws.implementation import Implementation
 from seqlaws.inputs import Inputs
-from seqlaws.verdict import Output
+from seqlaws.verdict import Output, per_entry
 
 
 class Clock:
@@ -101,6 +101,8 @@ class Run:
         due = self._as_returned(x, result)
 
         def exact() -> tuple[Array, ...]:
+            if self.subject.exact is None:
+                return own_error(self, x, path)
             reference, bound = self._timed(self.subject.exact, due, self.dialect)
             return reference, bound, self.subject.slack(x, bound)
 
@@ -139,7 +141,7 @@ class Run:
         exact: dict[str, tuple[Array, Array]] = {}
 
         def lookup(name: str) -> tuple[Array, Array]:
-            if not exact:
+            if not exact and self.subject.exact_gradient is not None:
                 exact.update(self._timed(self.subject.exact_gradient, x, cotangent, self.dialect))
             return exact[name]
 
@@ -147,6 +149,21 @@ class Run:
             name: Output(value.astype(self.format.wide), lambda name=name: lookup(name))  # type: ignore[misc]
             for name, value in found.items()
         }
+
+    def ask(self, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
+        """What an implementation says to a question that is not a call: ``question(it, tensors by name)``."""
+        tensors = self._tensors(x, "contiguous", None)
+        with self._guarded(), self.clock.inside():
+            answer = question(self.implementation.call, tensors)
+            self.frame.finish()
+        self._unchanged(x, tensors)
+        return answer
+
+    def numbers(self, tensor: Any) -> Array:
+        """The numbers of a tensor that was the answer to a question."""
+        if not hasattr(tensor, "shape"):
+            raise Misbehaviour(f"gave a {type(tensor).__name__} where a tensor was due")
+        return self.frame.array(tensor, tuple(tensor.shape)).astype(self.format.wide)
 
     def refuses(self, x: Inputs, *, path: str | None = None) -> bool:
         """Whether the implementation answers malformed inputs with an exception."""
@@ -188,7 +205,7 @@ class Run:
     def _invoke(self, x: Inputs, tensors: Mapping[str, Any], path: str | None) -> Any:
         arguments, options = self.subject.arrange(tensors, x.options)
         call = self.implementation.call if path is None else self.implementation.paths[path]
-        return self.subject.unpack(call(*arguments, **options))
+        return self.subject.unpack(self.subject.perform(call, arguments, options))
 
     def _results(self, result: Any, count: int) -> tuple[Any, ...]:
         """The tensors that a call returned."""
@@ -238,6 +255,24 @@ class Run:
     def _timed(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         with self.clock.referring(), np.errstate(all="ignore"):
             return compute(*arguments)
+
+
+def own_error(run: Run, x: Inputs, path: str | None) -> tuple[Array, ...]:
+    """What an implementation returns in float64, and how far rounding takes it from there, entry by entry.
+
+    Where there is no reference, a program is its own. Rounding errors are proportional to the unit roundoff,
+    so that of any format is read off the one in float32: at most four times as large as the largest in the
+    entry, and never less than a few roundings of the largest number in it.
+    """
+    values = {}
+    for name in ("float32", "float64"):
+        other = Run(run.implementation, run.device, name, run.dialect)
+        other.clock = run.clock
+        values[name] = other(replace(x, format=FORMATS[name]), path=path).value
+    exact = values["float64"].astype(run.format.wide)
+    share = run.format.unit / FORMATS["float32"].unit
+    error = per_entry(4 * share * np.abs(values["float32"] - exact) + 16 * run.format.unit * np.abs(exact))
+    return exact, error, error
 
 
 def _split(array: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:

@@ -63,6 +63,12 @@ class Subject:
     and no array at all. ``slack`` widens a bound so that it covers outputs that are wrong but of the
     right size (see `Output`).
 
+    Some implementations are not functions of tensors. ``complaint`` says what is wrong with a thing that
+    cannot be one (by default: that it cannot be called), and ``perform`` says how to make it answer, where
+    that is more than a call. Without ``exact`` there is no reference, and an implementation is compared
+    with its own rounding error. Where ``tensors`` is False there are no numbers in it: laws `ask` it, the
+    contract says nothing, and it is judged once, not for every device and dtype.
+
     Three hooks serve the contract; a law that needs one is stated only where it is given.
     ``free_axes`` names the axes whose length may be anything, 0 too, under given claims; letters
     in one word change together (``("B", "QK")``). ``with_nan`` puts NaN into an input and says (by
@@ -76,12 +82,17 @@ class Subject:
     dialects: Mapping[str, tuple[str, ...]]
     arrange: Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
     shape: Callable[[Inputs], tuple[int, ...]]
-    exact: Callable[[Inputs, Mapping[str, str]], tuple[Array, Array]]
-    exact_gradient: Callable[[Inputs, Array, Mapping[str, str]], Mapping[str, tuple[Array, Array]]]
+    exact: Callable[[Inputs, Mapping[str, str]], tuple[Array, Array]] | None
+    exact_gradient: Callable[[Inputs, Array, Mapping[str, str]], Mapping[str, tuple[Array, Array]]] | None
     cases: Cases
     differentiable: tuple[str, ...]
     simpler: Callable[[Inputs], Iterable[Inputs]]
     valid: Callable[[Inputs], bool] = field(default=lambda x: True)
+    complaint: Callable[[Any], str] = field(default=lambda call: "" if callable(call) else "not something to call")
+    perform: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any] = field(
+        default=lambda call, arguments, options: call(*arguments, **options)
+    )
+    tensors: bool = True
     unpack: Callable[[Any], Any] = field(default=lambda result: result)
     pieces: Callable[[Inputs], tuple[tuple[int, ...], ...]] = nothing
     slack: Callable[[Inputs, Array], Array] = field(default=lambda x, bound: per_entry(bound))

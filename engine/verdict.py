@@ -201,6 +201,16 @@ def not_finite(output: Any) -> Verdict:
     )
 
 
+def alike(got: Any, expected: Any) -> Verdict:
+    """Two answers that are not numbers are equal."""
+    return HOLDS if got == expected else broken(f"gave {_quoted(got)} where {_quoted(expected)} was due")
+
+
+def _quoted(answer: Any, limit: int = 60) -> str:
+    text = ascii(answer)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def differs(one: Any, other: Any, among: Any = True) -> Verdict:
     """Influence is there: wherever ``among`` holds, some entry of the last axis differs."""
     first, second = np.asarray(_value(one)), np.asarray(_value(other))

@@ -289,7 +289,9 @@ def test_the_same_seed_draws_the_same_cases(suite: pytest.Pytester, monkeypatch:
     def shapes(seed: int) -> list[str]:
         log = suite.path / "pids"
         log.unlink(missing_ok=True)
-        suite.runpytest("-k", SUM, f"--hypothesis-seed={seed}", "--hypothesis-profile=default").assert_outcomes(passed=1, deselected=len(LAWS) - 1)
+        suite.runpytest("-k", SUM, f"--hypothesis-seed={seed}", "--hypothesis-profile=default").assert_outcomes(
+            passed=1, deselected=len(LAWS) - 1
+        )
         return [line.partition(" ")[2] for line in log.read_text().splitlines()]
 
     first, again, other = shapes(1), shapes(1), shapes(2)
