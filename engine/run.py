@@ -76,6 +76,11 @@ class Run:
         """The other ways to run the same function."""
         return tuple(self.implementation.paths)
 
+    @property
+    def survives_bad_indices(self) -> bool:
+        """Whether an index out of range may be asked for: CUDA never answers again, instead of refusing."""
+        return self.device != "cuda"
+
     def can(self, capability: str) -> bool:
         """Whether the implementation declares a capability."""
         return capability in self.implementation.claims.can

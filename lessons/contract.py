@@ -72,14 +72,14 @@ def squeezes_axes_of_length_one(call: Call) -> Call:
 
 @lesson_everywhere("medium", caught_by=("leaves_its_inputs_alone",))
 def scales_its_input_in_place(call: Call) -> Call:
-    """The first input is halved when the result is done.
+    """The first input of floating-point numbers is halved when the result is done.
 
     An in-place operation saved an allocation, on memory that belongs to the caller.
     """
 
     def broken(*arguments: Any, **options: Any) -> Tensor:
         result: Tensor = call(*arguments, **options)
-        arguments[0].data.mul_(0.5)
+        next(tensor for tensor in tensors(arguments) if tensor.is_floating_point()).data.mul_(0.5)
         return result
 
     return broken
