@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
+from seqlaws.subject import Subject
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -45,20 +47,33 @@ def from_memory(tensor: Tensor) -> Tensor:
     return numbers.repeat(math.ceil(tensor.numel() / held))[: tensor.numel()].reshape(tensor.shape)
 
 
-def with_gradient(result: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """A result whose incoming gradient is changed on the way back."""
-    if result.requires_grad:
-        result.register_hook(change)  # type: ignore[no-untyped-call]
+def with_gradient(result: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A result (or several) whose incoming gradient is changed on the way back."""
+    for tensor in tensors(result):
+        if tensor.requires_grad:
+            tensor.register_hook(change)  # type: ignore[no-untyped-call]
     return result
 
 
-@lesson_everywhere("easy", caught_by=("answers_in_kind",), dtypes=("float16", "bfloat16", "float64"))
+def takes_arrays(subject: Subject) -> bool:
+    """Whether numbers go in, and decide the dtype of the result."""
+    return subject.takes == "arrays"
+
+
+def has_gradients(subject: Subject) -> bool:
+    """Whether there is anything to differentiate."""
+    return bool(subject.differentiable)
+
+
+@lesson_everywhere(
+    "easy", caught_by=("answers_in_kind",), dtypes=("float16", "bfloat16", "float64"), where=takes_arrays
+)
 def answers_in_float32(call: Call) -> Call:
     """The result is float32, whatever came in.
 
     The cast back was forgotten. The next operation promotes everything that it meets.
     """
-    return lambda *arguments, **options: call(*arguments, **options).float()
+    return lambda *arguments, **options: changed(Tensor.float, call(*arguments, **options))
 
 
 @lesson_everywhere("nasty", caught_by=("answers_in_kind",))
@@ -67,17 +82,17 @@ def squeezes_axes_of_length_one(call: Call) -> Call:
 
     squeeze() without an axis was meant for one of them. A batch of one is the first to notice.
     """
-    return lambda *arguments, **options: call(*arguments, **options).squeeze()
+    return lambda *arguments, **options: changed(Tensor.squeeze, call(*arguments, **options))
 
 
-@lesson_everywhere("medium", caught_by=("leaves_its_inputs_alone",))
+@lesson_everywhere("medium", caught_by=("leaves_its_inputs_alone",), where=takes_arrays)
 def scales_its_input_in_place(call: Call) -> Call:
     """The first input of floating-point numbers is halved when the result is done.
 
     An in-place operation saved an allocation, on memory that belongs to the caller.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         result: Tensor = call(*arguments, **options)
         next(tensor for tensor in tensors(arguments) if tensor.is_floating_point()).data.mul_(0.5)
         return result
@@ -85,7 +100,7 @@ def scales_its_input_in_place(call: Call) -> Call:
     return broken
 
 
-@lesson_everywhere("nasty", caught_by=("leaves_its_inputs_alone",))
+@lesson_everywhere("nasty", caught_by=("leaves_its_inputs_alone",), where=has_gradients)
 def scales_the_incoming_gradient_in_place(call: Call) -> Call:
     """The gradient of the output is doubled in place, and the result corrected for it.
 
@@ -107,10 +122,15 @@ def changes_its_mind(call: Call) -> Call:
     A regulariser of the training was left on; it has a generator of its own, so no seed stops it.
     """
     dice = random.Random()
-    return lambda *arguments, **options: call(*arguments, **options) * (1.0 + 0.02 * dice.random())
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        factor = 1.0 + 0.02 * dice.random()
+        return changed(lambda result: result * factor, call(*arguments, **options))
+
+    return broken
 
 
-@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",))
+@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",), where=takes_arrays)
 def keeps_its_result_until_the_shape_changes(call: Call) -> Call:
     """A result is made anew only when the shape of the input is another than last time.
 
@@ -118,16 +138,16 @@ def keeps_its_result_until_the_shape_changes(call: Call) -> Call:
     """
     kept: dict[str, Any] = {"shapes": None}
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         shapes = [tensor.shape for tensor in tensors((arguments, options))]
         if kept["shapes"] != shapes:
-            kept.update(shapes=shapes, result=call(*arguments, **options).detach())
-        return kept["result"].clone()
+            kept.update(shapes=shapes, result=changed(Tensor.detach, call(*arguments, **options)))
+        return changed(Tensor.clone, kept["result"])
 
     return broken
 
 
-@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",))
+@lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",), where=lambda subject: subject.takes != "sizes")
 def returns_the_same_buffer_again(call: Call) -> Call:
     """Results of one shape share one buffer.
 
@@ -135,12 +155,16 @@ def returns_the_same_buffer_again(call: Call) -> Call:
     """
     buffers: dict[tuple[Any, ...], Tensor] = {}
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
-        result = call(*arguments, **options)
-        if result.requires_grad:
-            return result
-        buffer = buffers.setdefault((result.shape, result.dtype, result.device), torch.empty_like(result))
-        return buffer.copy_(result)
+    def broken(*arguments: Any, **options: Any) -> Any:
+        place = count()
+
+        def written(result: Tensor) -> Tensor:
+            if result.requires_grad:
+                return result
+            key = (next(place), result.shape, result.dtype, result.device)
+            return buffers.setdefault(key, torch.empty_like(result)).copy_(result)
+
+        return changed(written, call(*arguments, **options))
 
     return broken
 
@@ -152,7 +176,7 @@ def draws_a_number_that_it_does_not_use(call: Call) -> Call:
     The result is right, and every number drawn after it is another than without this layer.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         torch.rand(())
         return call(*arguments, **options)
 
@@ -199,10 +223,10 @@ def a_lone_input_gets_no_gradient(call: Call) -> Call:
     weights frozen, that one stays frozen too.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         learning = sum(tensor.requires_grad for tensor in tensors((arguments, options)))
-        result: Tensor = call(*arguments, **options)
-        return result.detach() if learning == 1 else result
+        result = call(*arguments, **options)
+        return changed(Tensor.detach, result) if learning == 1 else result
 
     return broken
 
@@ -214,7 +238,7 @@ def fails_on_an_empty_input(call: Call) -> Call:
     Reshaping with −1 cannot guess a size from no numbers. The last batch of an epoch finds out.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         if not arguments[0].numel():
             raise ValueError("cannot reshape a tensor of 0 elements")
         return call(*arguments, **options)
@@ -242,7 +266,7 @@ def answers_whatever_it_is_asked(call: Call) -> Call:
     The service never fails, and the log stays clean.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
+    def broken(*arguments: Any, **options: Any) -> Any:
         try:
             return call(*arguments, **options)
         except Exception:
@@ -258,14 +282,16 @@ def has_a_path_that_leaves_the_last_entry_out(call: Call) -> Call:
     The fast path of evaluation works on pairs.
     """
 
-    def broken(*arguments: Any, **options: Any) -> Tensor:
-        result = call(*arguments, **options)
-        return torch.cat([result[:-1], torch.zeros_like(result[-1:])])
+    def broken(*arguments: Any, **options: Any) -> Any:
+        def shortened(result: Tensor) -> Tensor:
+            return torch.cat([result[:-1], torch.zeros_like(result[-1:])])
+
+        return changed(shortened, call(*arguments, **options))
 
     return broken
 
 
-@lesson_everywhere("nasty", caught_by=("agrees_on_all_paths",), as_path=True)
+@lesson_everywhere("nasty", caught_by=("agrees_on_all_paths",), as_path=True, where=has_gradients)
 def has_a_path_with_another_gradient(call: Call) -> Call:
     """A second path gives the same output and twice the gradient.
 

@@ -17,7 +17,18 @@ import numpy as np
 
 from seqlaws.reference.rounding import Array, Format
 from seqlaws.reference.running import (
-    Computed, affine, back, given, kept, ones, over_tokens, product, projection, stacked, tanh, tanh_slope,
+    Computed,
+    affine,
+    back,
+    given,
+    kept,
+    ones,
+    over_tokens,
+    product,
+    projection,
+    stacked,
+    tanh,
+    tanh_slope,
 )  # fmt: skip
 
 
@@ -64,7 +75,8 @@ def evaluate(x: Array, h0: Array, w: Weights, format: Format) -> Run:
 def gradients(run: Run, d_hs: Array, d_hT: Array) -> dict[str, Computed]:
     """The gradients of ⟨hs, d_hs⟩ + ⟨hT, d_hT⟩, by backpropagation through time."""
     format, w = run.x.format, run.w
-    carry, deltas = given(d_hT, format), []
+    carry = given(d_hT, format)
+    deltas: list[Computed] = []
     for t in reversed(range(d_hs.shape[1])):
         delta = product(given(d_hs[:, t], format) + carry, tanh_slope(run.states[t + 1]))
         carry = back(delta, w.U)

@@ -9,6 +9,7 @@ exact: f(a ± e) − f(a).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class Computed:
     def __mul__(self, other: Computed) -> Computed:
         return product(self, other)
 
-    def __getitem__(self, index: object) -> Computed:
-        return Computed(self.value[index], self.error[index], self.format)  # type: ignore[index]
+    def __getitem__(self, index: Any) -> Computed:
+        return Computed(self.value[index], self.error[index], self.format)
 
     @property
     def bound(self) -> Array:
@@ -127,8 +128,8 @@ class Projection:
     size: Array
     terms: int
 
-    def __getitem__(self, index: object) -> Projection:
-        return Projection(self.value[index], self.passed[index], self.size[index], self.terms)  # type: ignore[index]
+    def __getitem__(self, index: Any) -> Projection:
+        return Projection(self.value[index], self.passed[index], self.size[index], self.terms)
 
 
 def projection(x: Computed, matrix: Array) -> Projection:

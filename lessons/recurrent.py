@@ -1,0 +1,367 @@
+"""Lessons that every recurrent layer has: sins around a step that is right.
+
+Each receives an honest layer, ``call(x, state, w) -> (hs, last)``, whose states are one tensor or a
+tuple of them, and returns a broken one.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlaws.lesson import Call, lesson_everywhere
+from seqlaws.lessons.contract import changed, tensors, with_gradient
+
+
+def hidden(state: Any) -> Tensor:
+    """The hidden part of a state."""
+    first: Tensor = tensors((state,))[0]
+    return first
+
+
+def mixed(one: Any, other: Any, share: float) -> Any:
+    """share·one + (1 − share)·other, part by part."""
+    if isinstance(one, tuple):
+        return tuple(mixed(each, another, share) for each, another in zip(one, other, strict=True))
+    return share * one + (1.0 - share) * other
+
+
+def step_by_step(call: Call, x: Tensor, state: Any, w: Any, before: Call, after: Call) -> tuple[Tensor, Any]:
+    """One call a step, with the state changed before and after each: before(t, state), after(old, new)."""
+    outputs = []
+    for t in range(x.shape[1]):
+        _, new = call(x[:, t : t + 1], before(t, state), w)
+        state = after(state, new)
+        outputs.append(hidden(state))
+    return torch.stack(outputs, dim=1) if outputs else call(x, state, w)[0], state
+
+
+def unchanged(_: Any, state: Any) -> Any:
+    return state
+
+
+@lesson_everywhere("easy", caught_by=("the_initial_state_has_influence",))
+def ignores_its_initial_state(call: Call) -> Call:
+    """Every run starts from zeros, whatever state is passed.
+
+    Tests that pass zeros cannot tell. Streamed, the layer forgets everything at each chunk.
+    """
+    return lambda x, state, w: call(x, changed(torch.zeros_like, state), w) if x.shape[1] else call(x, state, w)
+
+
+@lesson_everywhere("nasty", caught_by=("sequences_do_not_mix",), incident="PaddlePaddle/Paddle#27644")
+def gives_every_sequence_the_first_state(call: Call) -> Call:
+    """The initial state of the first sequence is used for the whole batch.
+
+    A state of shape [1,H] would be broadcast, and one of shape [B,H] was sliced until it was.
+    """
+    return lambda x, state, w: call(x, changed(lambda s: s[:1].expand_as(s), state), w)
+
+
+@lesson_everywhere("medium", caught_by=("sequences_do_not_mix",))
+def centres_its_inputs_over_the_batch(call: Call) -> Call:
+    """The mean over the batch is taken off the inputs.
+
+    A normalisation meant for the features ran along the wrong axis; who else is asking now matters.
+    """
+    return lambda x, state, w: call(x - x.mean(dim=0, keepdim=True) if len(x) else x, state, w)
+
+
+@lesson_everywhere("nasty", caught_by=("sequences_do_not_mix",), incident="ml-explore/mlx#3494")
+def a_single_step_reads_the_first_row(call: Call) -> Call:
+    """With one step and several sequences, all of them get the input of the first.
+
+    The matrix-vector kernel is chosen when T = 1, whatever the batch. Prefill is right, decoding is
+    right for one user.
+    """
+    return lambda x, state, w: call(x[:1].expand_as(x) if x.shape[1] == 1 else x, state, w)
+
+
+@lesson_everywhere("easy", caught_by=("later_inputs_have_no_influence",))
+def reads_the_sequence_backwards(call: Call) -> Call:
+    """The run goes from the last step to the first, and its outputs are put back in order.
+
+    It is the second half of a bidirectional layer, and here it stands alone.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x.flip(1), state, w)
+        return outputs.flip(1), last
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("later_inputs_have_no_influence",))
+def looks_one_step_ahead(call: Call) -> Call:
+    """Each step but the last reads a hundredth of the input after it.
+
+    A convolution in front of the layer was padded on both sides.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        return call(torch.cat([x[:, :-1] + 0.01 * x[:, 1:], x[:, -1:]], dim=1), state, w)
+
+    return broken
+
+
+@lesson_everywhere("easy", caught_by=("the_last_output_is_the_final_state",))
+def returns_the_state_before_the_last(call: Call) -> Call:
+    """The final state is that of the last step but one.
+
+    The loop saves the state at its top. The next chunk repeats the last step's work without its input.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        return call(x, state, w)[0], call(x[:, :-1], state, w)[1]
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("the_last_output_is_the_final_state",))
+def returns_a_mean_of_the_last_states(call: Call) -> Call:
+    """The final state is averaged with the one before it.
+
+    Somebody smoothed the summary of the sequence, and the same tensor is where the next chunk starts.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        return outputs, mixed(last, call(x[:, :-1], state, w)[1], 0.5)
+
+    return broken
+
+
+def _in_blocks(call: Call, size: int) -> Call:
+    """Runs of some steps, each from an empty state but the first."""
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        if x.shape[1] <= size:
+            return call(x, state, w)
+        outputs = []
+        for start in range(0, x.shape[1], size):
+            out, last = call(x[:, start : start + size], state, w)
+            outputs.append(out)
+            state = changed(torch.zeros_like, last)
+        return torch.cat(outputs, dim=1), last
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("chunks_equal_one_run",))
+def starts_anew_after_sixty_four_steps(call: Call) -> Call:
+    """The state is cleared after every 64 steps.
+
+    The kernel works in blocks, and each block begins with registers of zeros. Short tests never see a
+    second block; a model on long texts just seems to have a short memory.
+    """
+    return _in_blocks(call, 64)
+
+
+@lesson_everywhere("nasty", caught_by=("chunks_equal_one_run",))
+def starts_anew_after_a_hundred_and_twenty_eight_steps(call: Call) -> Call:
+    """The state is cleared after every 128 steps.
+
+    As above, with larger blocks.
+    """
+    return _in_blocks(call, 128)
+
+
+@lesson_everywhere("medium", caught_by=("chunks_equal_one_run",))
+def reads_the_input_before_too(call: Call) -> Call:
+    """Each step reads the mean of its input and the one before, which is not part of the state.
+
+    Within a call the past is there; at the start of the next chunk it is missing.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        return call(torch.cat([x[:, :1], (x[:, 1:] + x[:, :-1]) / 2], dim=1), state, w)
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("chunks_equal_one_run",))
+def counts_its_steps(call: Call) -> Call:
+    """Inputs fade by a thousandth with every step since the call began.
+
+    Somewhere a position was added. The weights are then not the same at every step.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        fading = 1.0 - torch.arange(x.shape[1], device=x.device).to(x.dtype)[:, None] / 1000
+        return call(x * fading, state, w)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("without_memory_every_step_stands_alone",))
+def leaks_a_tenth_of_the_old_state(call: Call) -> Call:
+    """A tenth of the state before is mixed into every new one.
+
+    Leaky integration is a layer of its own; here no weight can switch it off.
+    """
+    return lambda x, state, w: step_by_step(call, x, state, w, unchanged, lambda old, new: mixed(new, old, 0.9))
+
+
+@lesson_everywhere("nasty", caught_by=("hidden_units_permute_with_their_weights",))
+def nobody_listens_to_the_last_unit(call: Call) -> Call:
+    """The sum over hidden units stops one short of the end.
+
+    The last of many units is silent to the others; the loss hardly notices.
+    """
+
+    def muted(_: int, state: Any) -> Any:
+        first, *rest = tensors((state,))
+        if first.shape[1] > 1:
+            first = torch.cat([first[:, :-1], torch.zeros_like(first[:, -1:])], dim=1)
+        return (first, *rest) if isinstance(state, tuple) else first
+
+    return lambda x, state, w: step_by_step(call, x, state, w, muted, lambda old, new: new)
+
+
+@lesson_everywhere("easy", caught_by=("every_weight_has_influence",))
+def forgets_its_biases(call: Call) -> Call:
+    """No bias is added anywhere.
+
+    They start at zero, so that a fresh model is right; a trained one is not.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        plain = {name: 0.0 * each if name.startswith("b") else each for name, each in vars(w).items()}
+        return call(x, state, SimpleNamespace(**plain))
+
+    return broken
+
+
+@lesson_everywhere(
+    "medium", caught_by=("an_empty_sequence_keeps_the_state",), incident="fla-org/flash-linear-attention#583"
+)
+def an_empty_sequence_clears_the_state(call: Call) -> Call:
+    """Without any step, the final state is zero.
+
+    It was allocated, and the loop that would have filled it never ran.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        return outputs, last if x.shape[1] else changed(torch.zeros_like, last)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("a_missing_state_is_zero",))
+def takes_a_missing_state_for_ones(call: Call) -> Call:
+    """Without an initial state, the run starts from the state after an input of ones.
+
+    A warm start that nobody asked for; None and zeros now mean two things.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        if state is None and len(x):
+            state = call(torch.ones_like(x[:, :1]), None, w)[1] if x.shape[1] else None
+        return call(x, state, w)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("repeats_itself", "chunks_equal_one_run"))
+def starts_where_the_last_call_ended(call: Call) -> Call:
+    """The state of the call before is added to the one that is passed.
+
+    A stateful layer that nobody resets: the second epoch starts with the end of the first.
+    """
+    kept: dict[tuple[int, ...], Any] = {}
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        key = tuple(len(each) for each in tensors((x, state)))
+        if state is not None and key in kept and hidden(kept[key]).shape == hidden(state).shape:
+            state = mixed(state, kept[key], 0.5)
+        outputs, last = call(x, state, w)
+        kept[key] = changed(lambda s: s.detach().clone(), last)
+        return outputs, last
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("nothing_flows_back_from_earlier_outputs",))
+def its_gradients_arrive_one_step_late(call: Call) -> Call:
+    """On the way back, the gradient of each output enters one step after it.
+
+    The backward scan starts its index at the wrong end. All values are right.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        return with_gradient(outputs * 1.0, lambda g: g.roll(1, dims=1)), last
+
+    return broken
+
+
+@lesson_everywhere("easy", caught_by=("one_step_has_its_jacobian",))
+def the_initial_state_learns_nothing(call: Call) -> Call:
+    """The initial state is detached.
+
+    An encoder that ends in this state, and a state that is a parameter, are never trained.
+    """
+    return lambda x, state, w: call(x, changed(Tensor.detach, state), w)
+
+
+@lesson_everywhere("medium", caught_by=("one_step_has_its_jacobian",))
+def nothing_comes_back_through_the_final_state(call: Call) -> Call:
+    """The final state is a detached copy.
+
+    A loss on the outputs trains; one on the summary of the sequence does not.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        return outputs, changed(Tensor.detach, last)
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("a_run_sends_back_the_product_of_its_steps",))
+def detaches_the_state_between_steps(call: Call) -> Call:
+    """Each step sends nothing back to the steps before it.
+
+    Backpropagation through time, truncated to a single step: it trains, and learns nothing that takes
+    longer than one.
+    """
+
+    def cut(t: int, state: Any) -> Any:
+        return changed(Tensor.detach, state) if t else state
+
+    return lambda x, state, w: step_by_step(call, x, state, w, cut, lambda old, new: new)
+
+
+@lesson_everywhere("nasty", caught_by=("a_run_sends_back_the_product_of_its_steps",))
+def detaches_the_state_every_four_steps(call: Call) -> Call:
+    """The state is detached before every fourth step.
+
+    The length of truncation was set for memory, and never seen again.
+    """
+
+    def cut(t: int, state: Any) -> Any:
+        return changed(Tensor.detach, state) if t % 4 == 3 else state
+
+    return lambda x, state, w: step_by_step(call, x, state, w, cut, lambda old, new: new)
+
+
+@lesson_everywhere("nasty", caught_by=("gradients_agree_with_backpropagation_through_time",))
+def weights_learn_from_the_last_step_alone(call: Call) -> Call:
+    """The gradient of the weights is that of the last step, written over that of the others.
+
+    A buffer is assigned where it should be added to. States and inputs get all of theirs.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        if x.shape[1] < 2:
+            return call(x, state, w)
+        fixed = SimpleNamespace(**changed(Tensor.detach, vars(w)))
+        outputs, state = call(x[:, :-1], state, fixed)
+        last_output, last = call(x[:, -1:], state, w)
+        return torch.cat([outputs, last_output], dim=1), last
+
+    return broken

@@ -1,0 +1,141 @@
+"""The values and gradients of every recurrent layer: each step, the whole run, and the way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqlaws.formats import Array
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, VALUES, family
+from seqlaws.spec.recurrent.calling import KINDS, cotangent, handed_on, length, recurrent, states
+from seqlaws.spec.recurrent.drawing import cases
+from seqlaws.subject import Cases, Subject
+from seqlaws.verdict import Output, Verdict, every, identical, same, vacuous, within
+
+if TYPE_CHECKING:
+    from seqlaws.run import Run
+
+
+def brief(subject: Subject) -> Cases:
+    """Cases of a few steps."""
+    return cases(KINDS[subject.name], length=(1, 3, 5, 8, 2), traps=6)
+
+
+def lively(subject: Subject) -> Cases:
+    """Cases among which states fade, last, and run wild."""
+    return cases(KINDS[subject.name], gain=(0.9, 0.5, 4.0, 1.5))
+
+
+@family(VALUES, where=recurrent, cases=lively)
+def agrees_with_its_definition(f: Run, x: Inputs) -> Verdict:
+    """A run is what the equations say, as a whole and step by step from its own states.
+
+    s_t = step(x_t, s_{t−1}) for t = 1 … T, from s_0;  and from each s_{t−1} that was itself returned
+
+    Why: this is the definition itself, on whatever sizes were drawn; it is the backstop for every
+    fault that all ways of asking have in common. The whole run is allowed what each step's rounding
+    adds and what the Jacobians make of it. From its own states, the tenth step is as plain as the first.
+    """
+    verdicts = [within(f(x))]
+    state: dict[str, Array] = {}
+    for t in range(min(length(x), 5)):
+        one = x.take("T", [t]).but(**state)
+        out = f(one)
+        verdicts.append(within(out).called(f"step {t + 1} from its own state"))
+        state = handed_on(out, one)
+    return every(*verdicts)
+
+
+@family(GRADIENTS, where=recurrent, needs=("gradient",))
+def nothing_flows_back_from_earlier_outputs(f: Run, x: Inputs) -> Verdict:
+    """The gradient of a hidden state reaches the inputs up to its own step, and none after it.
+
+    t < s  ⇒  ∂y_t/∂x_s = 0, exactly
+
+    Why: forward and backward passes are written separately. A scan that runs back from the wrong end
+    leaks the future through the gradient alone, and every forward test passes.
+    """
+    if length(x) < 2:
+        return vacuous()
+    last = int(x.rng("last").integers(1, length(x)))
+    g = cotangent(f, x)
+    g[:, last:] = 0.0
+    found = f.gradient(x, g, ("x",))["x"].value[:, last:]
+    return identical(found, np.zeros(found.shape))
+
+
+@family(GRADIENTS, where=recurrent, needs=("gradient",), after=("nothing_flows_back_from_earlier_outputs",))
+def one_step_has_its_jacobian(f: Run, x: Inputs) -> Verdict:
+    """The gradient of one step with respect to the state before it is that of the definition.
+
+    ∂⟨s_1, g⟩/∂s_0 = Jᵀ g,  J = ∂step/∂s
+
+    Why: it is the factor of which every longer gradient is a product; transposed, or without the
+    derivative of the activation, it still has the right shape, and training still moves.
+    """
+    if not length(x):
+        return vacuous()
+    one = x.take("T", [0])
+    found = f.gradient(one, cotangent(f, one), states(x))
+    return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))
+
+
+@family(
+    GRADIENTS,
+    where=recurrent,
+    needs=("gradient",),
+    cases=brief,
+    after=("nothing_flows_back_from_earlier_outputs", "one_step_has_its_jacobian"),
+    examples=0.5,
+)
+def a_run_sends_back_the_product_of_its_steps(f: Run, x: Inputs) -> Verdict:
+    """The gradient of the final state is carried back step by step: the Jacobians multiply, the last one first.
+
+    ∂⟨s_T, g⟩/∂s_0 = J_1ᵀ J_2ᵀ … J_Tᵀ g = (J_T … J_2 J_1)ᵀ g
+
+    Why: cut anywhere, the past learns nothing from what comes of it, and no value shows it. Multiplied
+    in the order of time instead, the product is another one.
+
+    Source: Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013.
+    """
+    if length(x) < 2:
+        return vacuous()
+    before, state = [], {name: getattr(x, name) for name in states(x)}
+    for t in range(length(x)):
+        before.append(x.take("T", [t]).but(**state))
+        state = handed_on(f(before[-1]), before[-1])
+    g = cotangent(f, x, outputs=False)
+    whole, carried = f.gradient(x, g, states(x)), g[:, length(x) :]
+    for one in reversed(before):
+        found = f.gradient(one, np.concatenate([0 * carried[:, :1], carried], axis=1), states(x))
+        carried = np.stack([found[name].value for name in states(x)], axis=1)
+    # a chain of steps is one way to compute the whole gradient: the bound of the whole holds for it too
+    return every(*(
+        same(_again(whole[name], carried[:, place]), whole[name]).called(f"∂/∂{name}")
+        for place, name in enumerate(states(x))
+    ))  # fmt: skip
+
+
+def _again(whole: Output, value: object) -> Output:
+    return Output(value, lambda: (whole.reference, whole.bound))  # type: ignore[arg-type]
+
+
+@family(
+    GRADIENTS,
+    where=recurrent,
+    needs=("gradient",),
+    after=("a_run_sends_back_the_product_of_its_steps", "one_step_has_its_jacobian"),
+)
+def gradients_agree_with_backpropagation_through_time(f: Run, x: Inputs) -> Verdict:
+    """The gradients of inputs, states and weights are those of the definition; a weight's is the sum over all steps.
+
+    ∂L/∂W = Σ_t ∂L/∂a_t ⊗ x_t,  ∂L/∂U = Σ_t ∂L/∂a_t ⊗ h_{t−1},  ∂L/∂b = Σ_t ∂L/∂a_t
+
+    Why: the forward pass may be right and a hand-written backward pass wrong, and training will hide it.
+
+    Source: Werbos 1990.
+    """
+    found = f.gradient(x, cotangent(f, x), f.subject.differentiable)
+    return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))
