@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from seqlaws.lesson import Lesson
     from seqlaws.subject import Subject
 
+_COMPLETE: set[str] = set()
+
 
 def subject_names() -> list[str]:
     """The subjects that have a file in `spec`; what several subjects share is none itself."""
-    return _modules("seqlaws.spec", besides={"contract", "recurrent"})
+    return _modules("seqlaws.spec", besides={"contract", "positions", "recurrent"})
 
 
 def load_subject(name: str) -> Subject:
     """A subject with all its laws. Raises Misunderstood for a name that is not one."""
-    from seqlaws.law import instantiate_families, laws_of
+    from seqlaws.law import instantiate_families
     from seqlaws.subject import SUBJECTS
 
     if name not in subject_names():
@@ -31,7 +33,8 @@ def load_subject(name: str) -> Subject:
     for part in _modules(package.__name__) if hasattr(package, "__path__") else []:
         importlib.import_module(f"{package.__name__}.{part}")
     subject = SUBJECTS[name]
-    if not any(law.level == 0 for law in laws_of(name)):
+    if name not in _COMPLETE:
+        _COMPLETE.add(name)
         instantiate_families(subject)
     return subject
 

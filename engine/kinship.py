@@ -10,5 +10,5 @@ STORE = Path(__file__).parent / "kills.json"
 
 def relatives(subject: str, first: set[str]) -> list[str]:
     """The lessons that are caught first by exactly these laws."""
-    rows = json.loads(STORE.read_text())[subject] if STORE.exists() and first else {}
+    rows = json.loads(STORE.read_text()).get(subject, {}) if STORE.exists() and first else {}
     return [lesson for lesson, laws in rows.items() if set(laws) == first]

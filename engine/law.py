@@ -51,6 +51,7 @@ class Law:
     level: int
     needs: tuple[str, ...]
     needs_paths: bool
+    unless: tuple[str, ...]
     when: Mapping[str, tuple[str, ...]]
     after: tuple[str, ...]
     cases: Cases
@@ -79,6 +80,9 @@ class Law:
         for need in self.needs:
             if not claims.can & set(need.split("|")):
                 return f"does not claim {need.replace('|', ' or ')}"
+        for name in self.unless:
+            if name in claims.can:
+                return f"claims {name}"
         for key, values in self.when.items():
             if claims.dialect[key] not in values:
                 return f"declares {key}={claims.dialect[key]!r}"
@@ -95,15 +99,16 @@ def law(
     cases: Cases | None = None,
     needs: tuple[str, ...] = (),
     needs_paths: bool = False,
+    unless: tuple[str, ...] = (),
     when: Mapping[str, tuple[str, ...]] | None = None,
     after: tuple[str, ...] = (),
     examples: float = 1.0,
 ) -> Callable[[Check], Law]:
     """Make the decorated function a law of a subject.
 
-    ``needs`` names capabilities ("a|b": one of them is enough), ``when`` the dialects under which it
-    applies, ``after`` laws of the same level without which it says nothing; ``examples`` scales the
-    profile's number of draws.
+    ``needs`` names capabilities ("a|b": one of them is enough), ``unless`` those with which it says
+    nothing, ``when`` the dialects under which it applies, ``after`` laws of the same level without
+    which it says nothing; ``examples`` scales the profile's number of draws.
     """
 
     def define(check: Check) -> Law:
@@ -116,7 +121,7 @@ def law(
             raise TypeError(f"{name} needs {unknown}, which {subject.name} does not have")
         full = tuple(f"{subject.name}.{short}" for short in after)
         made = Law(
-            name, claim, formula, why, source, level, needs, needs_paths, when or {}, full,
+            name, claim, formula, why, source, level, needs, needs_paths, unless, when or {}, full,
             cases or subject.cases, examples, check,
         )  # fmt: skip
         _LAWS[name] = made

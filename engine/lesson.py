@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seqlaws.implementation import Implementation
+from seqlaws.subject import Subject
 
 GRADES = ("easy", "medium", "nasty")
 
@@ -91,9 +92,15 @@ def honest(subject: str, **declared: Any) -> Callable[[Callable[..., Any]], Call
 
 
 def lesson_everywhere(
-    grade: str, *, caught_by: tuple[str, ...], incident: str = "", dtypes: tuple[str, ...] = (), as_path: bool = False
+    grade: str,
+    *,
+    caught_by: tuple[str, ...],
+    incident: str = "",
+    dtypes: tuple[str, ...] = (),
+    as_path: bool = False,
+    where: Callable[[Subject], bool] = lambda subject: True,
 ) -> Callable[[Callable[[Call], Call]], Callable[[Call], Call]]:
-    """Make the decorated function a lesson of every subject that states the laws which catch it.
+    """Make the decorated function a lesson of every subject that states the laws which catch it, where it makes sense.
 
     It receives the first honest variant of the subject and returns a broken one; with ``as_path``,
     that becomes a second path beside the honest call.
@@ -103,9 +110,9 @@ def lesson_everywhere(
         def instance(base: Implementation) -> None:
             name = f"{base.subject}.{sin.__name__}"
             stated = {law.short for law in base.definition.laws if not law.not_claimed(base.claims)}
-            if name in _LESSONS or not stated.issuperset(caught_by):
+            if name in _LESSONS or not where(base.definition) or not stated.issuperset(caught_by):
                 return
-            broken = sin(base.call)
+            broken = base.definition.around(base.call, sin)
             calls = {"call": base.call, "paths": {"the other path": broken}} if as_path else {"call": broken}
             laws = tuple(f"{base.subject}.{short}" for short in caught_by)
             _register(Lesson(replace(base, name=name, **calls), grade, _story(sin), laws, incident, dtypes))

@@ -64,10 +64,11 @@ class Subject:
     right size (see `Output`).
 
     Some implementations are not functions of tensors. ``complaint`` says what is wrong with a thing that
-    cannot be one (by default: that it cannot be called), and ``perform`` says how to make it answer, where
-    that is more than a call. Without ``exact`` there is no reference, and an implementation is compared
-    with its own rounding error. Where ``tensors`` is False there are no numbers in it: laws `ask` it, the
-    contract says nothing, and it is judged once, not for every device and dtype.
+    cannot be one (by default: that it cannot be called), ``perform`` how to make it answer, where that is
+    more than a call, and ``around`` puts a change around that answer. Without ``exact`` there is no
+    reference, and an implementation is compared with its own rounding error. Where ``tensors`` is False
+    there are no numbers in it: laws `ask` it, the contract says nothing, and it is judged once, not for
+    every device and dtype.
 
     Three hooks serve the contract; a law that needs one is stated only where it is given.
     ``free_axes`` names the axes whose length may be anything, 0 too, under given claims; letters
@@ -92,6 +93,7 @@ class Subject:
     perform: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any] = field(
         default=lambda call, arguments, options: call(*arguments, **options)
     )
+    around: Callable[[Any, Callable[[Any], Any]], Any] = field(default=lambda call, change: change(call))
     tensors: bool = True
     unpack: Callable[[Any], Any] = field(default=lambda result: result)
     pieces: Callable[[Inputs], tuple[tuple[int, ...], ...]] = nothing

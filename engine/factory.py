@@ -1,0 +1,65 @@
+"""Factories: implementations that make a model, which is then asked more than one thing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+
+def fresh(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
+    """A new model with the dtype and device of a tensor, its weights frozen.
+
+    Global random generators stay where they were.
+    """
+    import torch
+
+    with torch.random.fork_rng():
+        model = make(seed, *sizes)
+    if hasattr(model, "requires_grad_"):
+        model.requires_grad_(False)
+    return model.to(device=like.device, dtype=like.dtype) if hasattr(model, "to") else model
+
+
+@lru_cache(maxsize=256)
+def _kept(make: Callable[..., Any], device: Any, dtype: Any, seed: int, *sizes: int) -> Any:
+    import torch
+
+    return fresh(make, torch.empty(0, device=device, dtype=dtype), seed, *sizes)
+
+
+def built(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
+    """The model of a seed, the same one every time: what it keeps from call to call shows."""
+    return _kept(make, like.device, like.dtype, seed, *sizes)
+
+
+def tensors_in(thing: Any) -> Iterator[Any]:
+    """All tensors in a nest of tuples, lists, dicts and objects."""
+    if hasattr(thing, "untyped_storage"):
+        yield thing
+    elif isinstance(thing, dict):
+        for each in thing.values():
+            yield from tensors_in(each)
+    elif isinstance(thing, (tuple, list)):
+        for each in thing:
+            yield from tensors_in(each)
+    elif hasattr(thing, "__dict__") and not callable(thing):
+        yield from tensors_in(vars(thing))
+
+
+def copied(thing: Any) -> Any:
+    """The same nest with copies of its tensors, cut off from whatever they were computed from."""
+    if hasattr(thing, "untyped_storage"):
+        return thing.detach().clone()
+    if isinstance(thing, dict):
+        return type(thing)({name: copied(each) for name, each in thing.items()})
+    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
+        return type(thing)(*map(copied, thing))
+    if isinstance(thing, (tuple, list)):
+        return type(thing)(map(copied, thing))
+    if hasattr(thing, "__dict__") and not callable(thing):
+        other = copy.copy(thing)
+        vars(other).update(copied(vars(thing)))
+        return other
+    return thing

@@ -1,0 +1,390 @@
+"""Encoder–decoders: the subject, its cases and its laws. The memory is all that passes from source to target.
+
+A factory `make(seed, d_model)` gives a model with `encode(source, *, padding=None) -> memory` and
+`decode(target, memory) -> y`: [B,S,E] and [B,T,E] → [B,T,E], with teacher forcing. Padding [B,S] is
+True where a token is real. There is no reference: a model is compared with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqlaws.factory import built, copied, fresh, tensors_in
+from seqlaws.formats import Array, Format
+from seqlaws.inputs import Inputs
+from seqlaws.law import CONTRACT, STRUCTURE, law
+from seqlaws.subject import Cases, Claims, Subject
+from seqlaws.verdict import HOLDS, Verdict, broken, consistent, differs, every, identical, vacuous
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from seqlaws.run import Run
+
+PADDINGS = {"right": ("none", "right"), "anywhere": ("none", "right", "left", "holes")}
+
+
+@dataclass(frozen=True)
+class Seq2seqCase:
+    """Sizes, the padding of the source ("none", "right", "left", "holes"), the seeds of the model and of the inputs."""
+
+    batch: int
+    s_len: int
+    t_len: int
+    width: int
+    padding: str = "none"
+    model: int = 0
+    seed: int = 0
+
+    def inputs(self, format: Format) -> Inputs:
+        """Every batch row is a sub-case."""
+        rng = np.random.default_rng(self.seed)
+        arrays: dict[str, Array | None] = {
+            "source": rng.standard_normal((self.batch, self.s_len, self.width)),
+            "target": rng.standard_normal((self.batch, self.t_len, self.width)),
+            "padding": self._real(rng),
+        }
+        axes = {"source": "BSE", "target": "BTE", "padding": "BS"}
+        options = {"model": self.model, "d_model": self.width}
+        return Inputs("seq2seq", format, arrays, options, axes, self.seed, self.batch)
+
+    def _real(self, rng: np.random.Generator) -> Array | None:
+        """Which tokens are real; in every entry one at least."""
+        if self.padding == "none":
+            return None
+        count = rng.integers(1, self.s_len + 1, (self.batch, 1))
+        real = np.arange(self.s_len) < count
+        if self.padding == "left":
+            return real[:, ::-1].copy()
+        if self.padding == "holes":
+            real = rng.permuted(real, axis=1)
+        return real
+
+
+TRAPS = (
+    Seq2seqCase(13, 7, 5, 8, model=1, seed=1),
+    Seq2seqCase(11, 9, 4, 8, "right", model=2, seed=2),
+    Seq2seqCase(7, 6, 6, 12, "left", model=3, seed=3),
+    Seq2seqCase(5, 11, 3, 16, "holes", model=4, seed=4),
+    Seq2seqCase(4, 4, 4, 4, "right", model=5, seed=5),  # every size the same
+    Seq2seqCase(2, 33, 17, 8, model=6, seed=6),
+)
+
+
+def cases(padded: bool = False) -> Cases:
+    """The traps and drawn cases; with padding in all of them, or as they come."""
+
+    def settle(case: Seq2seqCase, claims: Claims) -> Seq2seqCase:
+        allowed = PADDINGS[claims.dialect["padding"]][1 if padded else 0 :]
+        padding = case.padding if case.padding in allowed else allowed[case.seed % len(allowed)]
+        return Seq2seqCase(case.batch, case.s_len, case.t_len, case.width, padding, case.model, case.seed)
+
+    def strategy(claims: Claims) -> SearchStrategy[Seq2seqCase]:
+        from hypothesis import strategies as st
+
+        lengths = st.sampled_from((1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17))
+        drawn = st.builds(
+            Seq2seqCase, st.sampled_from((1, 2, 5, 11)), lengths, lengths, st.sampled_from((4, 8, 12)),
+            st.sampled_from(PADDINGS["anywhere"]), st.integers(0, 7), st.integers(0, 2**32 - 1),
+        )  # fmt: skip
+        return drawn.map(lambda case: settle(case, claims))
+
+    return Cases(lambda claims: dict.fromkeys(settle(case, claims) for case in TRAPS), strategy)
+
+
+def _perform(make: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    source, target, padding = arguments
+    model = built(make, source, options["model"], options["d_model"])
+    return model.decode(target, _encode(model, source, padding))
+
+
+def _encode(model: Any, source: Any, padding: Any) -> Any:
+    return model.encode(source) if padding is None else model.encode(source, padding=padding)
+
+
+def _around(make: Any, change: Callable[[Any], Any]) -> Any:
+    """A factory of the same models with a change around what they decode."""
+
+    def changed(seed: int, d_model: int) -> Any:
+        model = make(seed, d_model)
+        model.decode = change(model.decode)
+        return model
+
+    return changed
+
+
+def _simpler(x: Inputs) -> Iterator[Inputs]:
+    if x.padding is not None:
+        yield x.but(padding=None)
+
+
+def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
+    source, place = x.source.copy(), 0 if x.padding is None else np.argmax(x.padding, axis=1)
+    source[np.arange(len(source)), place, 0] = np.nan
+    yield x.but(source=source), np.ones((*x.target.shape[:2], 1), dtype=bool)
+    target = x.target.copy()
+    target[:, -1:, 0] = np.nan
+    yield x.but(target=target), (np.arange(x.target.shape[1]) == x.target.shape[1] - 1)[:, None]
+
+
+seq2seq = Subject(
+    name="seq2seq",
+    signature="make(seed, d_model) -> model: encode(source, *, padding=None) -> memory, decode(target, memory) -> y",
+    capabilities={
+        "padding": "accepts a padding mask of the source",
+        "cross_attention": "the memory holds every token of the source, and the decoder reads them all",
+        "jacobian": "can be differentiated",
+    },
+    dialects={"padding": ("right", "anywhere")},
+    arrange=lambda tensors, options: ((tensors["source"], tensors["target"], tensors["padding"]), dict(options)),
+    perform=_perform,
+    around=_around,
+    shape=lambda x: x.target.shape,
+    exact=None,
+    exact_gradient=None,
+    cases=cases(),
+    differentiable=(),
+    simpler=_simpler,
+    valid=lambda x: x.source.shape[2] == x.d_model and x.source.shape[1] > 0
+    and (x.padding is None or bool(x.padding.any(axis=1).all())),
+    free_axes=lambda claims: ("B", "T"),
+    with_nan=_with_nan,
+)  # fmt: skip
+
+
+def asked(model: Run, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> list[Array]:
+    """The numbers of the tensors that a question to the model of x gives: ``question(it, tensors by name)``."""
+
+    def put(make: Any, tensors: Mapping[str, Any]) -> Any:
+        found = question(built(make, tensors["source"], x.model, x.d_model), tensors)
+        return found if isinstance(found, tuple) else (found,)
+
+    return [model.numbers(each) for each in model.ask(x, put)]
+
+
+def memory_of(it: Any, tensors: Mapping[str, Any]) -> Any:
+    """The memory of a source."""
+    return _encode(it, tensors["source"], tensors["padding"])
+
+
+@law(seq2seq, CONTRACT, after=("repeats_itself",))
+def the_seed_decides_the_weights(model: Run, x: Inputs) -> Verdict:
+    """The same seed makes the same model, and another seed another one.
+
+    make(s, d)(x) = make(s, d)(x), bit by bit;   make(s', d)(x) ≠ make(s, d)(x)
+
+    Why: an experiment that cannot be repeated shows nothing, and seeds that change nothing make five
+    runs look like a small variance.
+    """
+
+    def answer(make: Any, tensors: Mapping[str, Any], seed: int) -> Any:
+        it = fresh(make, tensors["source"], seed, x.d_model)
+        return it.decode(tensors["target"], memory_of(it, tensors))
+
+    one, two, other = (
+        model.numbers(model.ask(x, lambda make, tensors, seed=seed: answer(make, tensors, seed)))
+        for seed in (x.model, x.model, x.model + 1)
+    )
+    changed = differs(one.reshape(1, -1), other.reshape(1, -1)) if one.size else HOLDS
+    return every(identical(two, one), changed)
+
+
+@law(seq2seq, CONTRACT, after=("repeats_itself",))
+def the_memory_is_all_that_passes(model: Run, x: Inputs) -> Verdict:
+    """The output depends on the source through the memory alone: equal memories give equal outputs.
+
+    decode(y, m) = decode(y, copy of m), bit by bit, before and after other sources are encoded, and again
+
+    Why: a decoder that looks at the last source instead of the memory works as long as one source is
+    handled at a time; beam search, batching and caching hand it memories from elsewhere.
+    """
+
+    def question(it: Any, tensors: Mapping[str, Any]) -> Any:
+        memory = memory_of(it, tensors)
+        first = it.decode(tensors["target"], memory)
+        kept = copied(memory)
+        it.encode(-2 * tensors["source"][:1])
+        return first, it.decode(tensors["target"], memory), it.decode(tensors["target"], kept)
+
+    first, after, of_the_copy = asked(model, x, question)
+    return every(identical(after, first), identical(of_the_copy, first))
+
+
+@law(seq2seq, STRUCTURE)
+def batch_entries_do_not_mix(model: Run, x: Inputs) -> Verdict:
+    """A batch of n is n batches of one, and may be permuted.
+
+    f(x)_b = f(x_b)
+
+    Why: a state shared by the batch, or a softmax over the wrong axis, mixes one text into another.
+    """
+    if x.size("B") < 2:
+        return vacuous()
+    out, order = model(x), x.permutation("B")
+    rows = (0, x.size("B") - 1)
+    alone = [consistent(model(x.take("B", [row])), out[row : row + 1]) for row in rows]
+    return every(*alone, consistent(model(x.take("B", order)), out[order]))
+
+
+@law(seq2seq, STRUCTURE)
+def outputs_see_the_past_of_the_target_only(model: Run, x: Inputs) -> Verdict:
+    """What comes later in the target has no influence, not by a single bit.
+
+    ∂y_t/∂target_u = 0 for u > t
+
+    Why: with teacher forcing the answer stands one place ahead. Training on it gives a loss near zero and a
+    model that can generate nothing.
+    """
+    if x.size("T") < 2:
+        return vacuous()
+    cut = int(x.rng("cut").integers(1, x.size("T")))
+    later = np.arange(x.size("T")) >= cut
+    other = x.but(target=np.where(later[:, None], x.noise("another future", x.target.shape, 3.0), x.target))
+    return identical(model(other)[:, :cut], model(x)[:, :cut])
+
+
+@law(seq2seq, STRUCTURE, after=("batch_entries_do_not_mix",))
+def earlier_targets_have_influence(model: Run, x: Inputs) -> Verdict:
+    """Every token of the target reaches its own output and those after it.
+
+    ∂y_t/∂target_u ≠ 0 for u ≤ t
+
+    Why: a decoder that does not see what it has written so far repeats itself; a mask that hides one place
+    too many makes it guess each token without the one before.
+    """
+    place = int(x.rng("place").integers(0, max(1, x.size("T"))))
+    if x.size("T") == 0 or x.size("T") - place > 4:
+        return vacuous()
+    target = x.target.copy()
+    target[:, place] = x.noise("another token", target[:, place].shape, 2.0)
+    seen = np.broadcast_to(np.arange(x.size("T")) >= place, x.target.shape[:2])
+    return differs(model(x.but(target=target)), model(x), seen)
+
+
+@law(seq2seq, STRUCTURE, cases=cases(padded=True), needs=("padding",), after=("batch_entries_do_not_mix",))
+def padding_of_the_source_is_inert(model: Run, x: Inputs) -> Verdict:
+    """What stands at a padded place of the source has no influence, not by a single bit.
+
+    padding_s = False  ⇒  ∂y/∂source_s = 0
+
+    Why: padding holds whatever the batch left there. If it leaks, a translation depends on the longest
+    sentence of its batch.
+    """
+    if x.padding is None or x.padding.all():
+        return vacuous()
+    plain, verdicts = model(x), []
+    for purpose, scale in (("noise", 1.0), ("shout", 100.0)):
+        loud = x.noise(purpose, x.source.shape, scale)
+        verdicts.append(identical(model(x.but(source=np.where(x.padding[..., None], x.source, loud))), plain))
+    return every(*verdicts)
+
+
+@law(seq2seq, STRUCTURE, cases=cases(padded=True), needs=("padding",), after=("padding_of_the_source_is_inert",))
+def a_padded_source_equals_the_source_alone(model: Run, x: Inputs) -> Verdict:
+    """Padding may be taken off: a padded source gives what its real tokens give by themselves.
+
+    f(source with padding) = f(source without it)
+
+    Why: a mean over padded places, positions counted from the padding, or a last state taken at the end of
+    the padding are inert and wrong.
+    """
+    if x.padding is None:
+        return vacuous()
+    right = x.padding[:, 0]
+    rows = [int(row) for row in np.flatnonzero(right)[:3]]
+    verdicts = []
+    for row in rows:
+        one = x.take("B", [row])
+        real = np.flatnonzero(one.padding[0])
+        verdicts.append(consistent(model(one), model(one.take("S", real).but(padding=None))))
+    return every(*verdicts) if verdicts else vacuous()
+
+
+@law(seq2seq, STRUCTURE)
+def the_size_of_the_memory_is_as_claimed(model: Run, x: Inputs) -> Verdict:
+    """Without cross-attention the memory has one size for all sources; with it, it grows with them.
+
+    |encode(source)| is the same for S and 2S + 1 tokens, or larger for the longer one
+
+    Why: "one vector holds the whole sentence" is a bottleneck or it is not; a memory that grows is another
+    model, with another cost.
+
+    Source: Sutskever, Vinyals & Le 2014; Bahdanau, Cho & Bengio 2015.
+    """
+    longer = x.but(padding=None).take("S", np.arange(2 * x.size("S") + 1) % x.size("S"))
+
+    def size(y: Inputs) -> int:
+        found: int = model.ask(
+            y,
+            lambda make, tensors: sum(
+                each.numel()
+                for each in tensors_in(memory_of(built(make, tensors["source"], x.model, x.d_model), tensors))
+            ),
+        )
+        return found
+
+    short, long = size(x.but(padding=None)), size(longer)
+    if model.can("cross_attention"):
+        return (
+            HOLDS if long > short else broken(f"the memory has {short} numbers for {x.size('S')} tokens and for more")
+        )
+    return HOLDS if long == short else broken(f"the memory grows from {short} numbers to {long} with the source")
+
+
+@law(seq2seq, STRUCTURE, needs=("cross_attention",), after=("batch_entries_do_not_mix",))
+def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
+    """With cross-attention every token of the source has influence on every output.
+
+    ∂y_t/∂source_s ≠ 0 for all s, t
+
+    Why: this is what cross-attention is for. Tokens dropped at the end of the source, a causal mask between
+    source and target, or a memory cut to a fixed length go unseen in short tests.
+    """
+    size = x.size("S")
+    if x.size("T") == 0:
+        return vacuous()
+    one = x.but(padding=None).take("B", np.zeros(size, dtype=int))
+    source = one.source.copy()
+    source[np.arange(size), np.arange(size)] = x.noise("another token", source.shape[1:], 2.0)
+    return differs(model(one.but(source=source)), model(one))
+
+
+@law(seq2seq, STRUCTURE, needs=("jacobian",), unless=("cross_attention",), after=("the_memory_is_all_that_passes",))
+def the_memory_bounds_what_can_pass(model: Run, x: Inputs) -> Verdict:
+    """The outputs cannot depend on more directions of the source than the memory has numbers.
+
+    rank ∂y/∂source ≤ |memory|
+
+    Why: it is what "fixed-size memory" means, measured. A decoder that gets more has another way to the source.
+    """
+    one = x.but(padding=None).take("B", [0])
+
+    def question(it: Any, tensors: Mapping[str, Any]) -> Any:
+        source = tensors["source"].double().requires_grad_(True)
+        memory = it.encode(source)
+        out = it.decode(tensors["target"].double(), memory).reshape(-1)
+        held = sum(each.numel() for each in tensors_in(memory))
+        rows = [_gradient(each, source) for each in out] if held < min(out.numel(), source.numel()) else []
+        return held, [row.reshape(-1).tolist() for row in rows]
+
+    def put(make: Any, tensors: Mapping[str, Any]) -> Any:
+        return question(built(make, tensors["source"].double(), x.model, x.d_model), tensors)
+
+    held, rows = model.ask(one, put)
+    if not rows:
+        return vacuous()
+    sizes = np.linalg.svd(np.array(rows), compute_uv=False)
+    rank = int((sizes > sizes.max(initial=0.0) * 1e-9).sum())
+    return HOLDS if rank <= held else broken(f"rank {rank} through a memory of {held} numbers")
+
+
+def _gradient(out: Any, source: Any) -> Any:
+    """The gradient of one number with respect to the source, and zeros if there is none."""
+    from torch.autograd import grad
+
+    (found,) = grad(out, source, retain_graph=True, allow_unused=True) if out.requires_grad else (None,)
+    return source.new_zeros(source.shape) if found is None else found
