@@ -193,7 +193,7 @@ def reads_memory_as_if_contiguous(call: Call) -> Call:
     return lambda *arguments, **options: call(*changed(from_memory, arguments), **changed(from_memory, options))
 
 
-@lesson_everywhere("nasty", caught_by=("reads_expanded_inputs",))
+@lesson_everywhere("nasty", caught_by=("reads_expanded_inputs",), where=takes_arrays)
 def reads_past_an_expanded_tensor(call: Call) -> Call:
     """Strides are honoured, but a stride of 0 is taken for "contiguous".
 

@@ -16,6 +16,7 @@ import numpy as np
 from seqlaws.reference.rounding import Array, Format
 
 SINGLE = 2.0**-24
+SINGLE_ETA = 2.0**-150  # half the smallest subnormal number of single precision
 
 
 def rates(width: int, base: float, wide: Any) -> Array:

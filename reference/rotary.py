@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqlaws.reference.angles import angle_unit, rates, wave_error
-from seqlaws.reference.rounding import Array, Format, overflow_free, stored
+from seqlaws.reference.angles import SINGLE, SINGLE_ETA, angle_unit, rates, wave_error
+from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored
 
 PARTS = {"all": 1, "half": 2, "quarter": 4}
 
 
 @dataclass(frozen=True)
 class Convention:
-    """Which channels form a pair, which part of them is rotated, and how precise angles are."""
+    """Which channels form a pair, which part of them is rotated, and in which precision at least."""
 
     pairing: str = "halves"
     rotated: str = "all"
-    angles: str = "single"
+    precision: str = "single"
 
 
 def rotated_width(width: int, convention: Convention) -> int:
@@ -60,16 +60,21 @@ def bound(x: Array, positions: Array, base: float, convention: Convention, forma
     """The error that a correct rotation, or its gradient, may show on these very numbers.
 
     Cosines and sines may be stored in the input's format, and so may both products; then their sum is.
+    With the precision "single", wider inputs may be rounded to single precision before all that.
     """
     first, second = pairs(x.shape[-1], convention)
     theta, rate = angles(positions, x.shape[-1], base, convention)
-    off = wave_error(theta, rate, angle_unit(format, convention.angles))
+    off = wave_error(theta, rate, angle_unit(format, convention.precision))
     cos, sin = np.abs(np.cos(theta)), np.abs(np.sin(theta))
     cos_off = off + stored(format) * (cos + off) + format.eta
     sin_off = off + stored(format) * (sin + off) + format.eta
     a, b, error = np.abs(x[..., first]), np.abs(x[..., second]), np.zeros_like(x)
-    twice = 2 * format.unit + format.unit**2
+    unit, eta = format.unit, format.eta
+    roundings = 2
+    if convention.precision == "single" and unit < SINGLE:
+        unit, eta, roundings = SINGLE, SINGLE_ETA, 3
     for place, one, other in ((first, a, b), (second, b, a)):
         inherited = one * cos_off + other * sin_off
-        error[..., place] = inherited + twice * (one * cos + other * sin + inherited) + 3 * format.eta
+        size = one * cos + other * sin + inherited
+        error[..., place] = inherited + gamma(roundings, unit) * size + (roundings + 1) * eta
     return overflow_free(error)

@@ -12,7 +12,8 @@ import seqlaws
 from seqlaws import Implementation
 from seqlaws.formats import DTYPES, FORMATS
 from seqlaws.reference.rotary import Convention, bound, pairs, rotary
-from seqlaws.spec.rotary import PLACES, TRAPS, RotaryCase
+from seqlaws.spec.positions import PLACES
+from seqlaws.spec.rotary import TRAPS, RotaryCase
 
 WAYS = [Convention(pairing, rotated) for pairing in ("halves", "interleaved") for rotated in ("all", "half")]
 
@@ -56,7 +57,7 @@ def test_turning_back_undoes_turning_and_is_its_gradient(way: Convention) -> Non
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bounds_are_those_of_the_last_rounding_near_the_start_and_grow_with_the_position(dtype: str) -> None:
     format, x = FORMATS[dtype], np.ones((1, 1, 1, 8))
-    near, far = (bound(x, np.array([p]), 10_000.0, Convention(angles="full"), format).max() for p in (1.0, 1e6))
+    near, far = (bound(x, np.array([p]), 10_000.0, Convention(precision="full"), format).max() for p in (1.0, 1e6))
     assert near < 20 * format.unit
     assert far > near
     assert far < 1.2e7 * format.accumulator + 20 * format.unit

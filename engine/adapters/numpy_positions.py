@@ -7,6 +7,7 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.implementation import Implementation
 from seqlaws.reference import rotary as rotary_reference
+from seqlaws.reference import sinusoidal as sinusoidal_reference
 from seqlaws.reference.rotary import Convention
 
 DTYPES = ("float16", "float32", "float64")
@@ -17,12 +18,26 @@ def _rotary(x: Array, positions: Array, base: float = 10_000.0) -> Array:
     return rotary_reference.rotary(wide, positions.astype(np.float64), base, Convention()).astype(x.dtype)
 
 
+def _sinusoidal(positions: Array, d_model: int) -> Array:
+    return sinusoidal_reference.sinusoidal(positions.astype(np.float64), d_model)
+
+
 rotary = Implementation(
     name="numpy.reference.rotary",
     subject="rotary",
     call=_rotary,
     can={"per_row", "base"},
-    dialect={"angles": "full"},
+    dialect={"precision": "full"},
+    dtypes=DTYPES,
+    devices=("cpu",),
+    framework="numpy",
+)
+
+sinusoidal = Implementation(
+    name="numpy.reference.sinusoidal",
+    subject="sinusoidal",
+    call=_sinusoidal,
+    dialect={"precision": "full"},
     dtypes=DTYPES,
     devices=("cpu",),
     framework="numpy",

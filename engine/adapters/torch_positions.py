@@ -35,6 +35,19 @@ def rotary_interleaved(x: Tensor, positions: Tensor, base: float = 10_000.0) -> 
     return torch.view_as_real(numbers * turn).flatten(-2).to(x.dtype)
 
 
+def sinusoidal(positions: Tensor, d_model: int) -> Tensor:
+    """The codes [..., d_model] of positions of any shape, sines at even channels."""
+    theta = _angles(positions, d_model, 10_000.0)
+    codes = torch.stack([theta.sin(), theta.cos()], -1).flatten(-2)
+    return codes.to(positions.dtype if positions.is_floating_point() else torch.float32)
+
+
+def sinusoidal_halves(positions: Tensor, d_model: int) -> Tensor:
+    """The codes [..., d_model] of positions of any shape in float32, all sines before all cosines."""
+    theta = _angles(positions, d_model, 10_000.0)
+    return torch.cat([theta.sin(), theta.cos()], -1).float()
+
+
 def _without_gradients(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     with torch.inference_mode():
         return rotary(x, positions, base)
@@ -48,18 +61,27 @@ halves = Implementation(
     name="torch.rotary",
     subject="rotary",
     call=rotary,
-    dialect={"angles": "full"},
+    dialect={"precision": "full"},
     paths={"inference_mode": _without_gradients},
 )
 interleaved = Implementation(
     name="torch.rotary.interleaved",
     subject="rotary",
     call=rotary_interleaved,
-    dialect={"pairing": "interleaved", "angles": "full"},
+    dialect={"pairing": "interleaved", "precision": "full"},
 )
 half = Implementation(
     name="torch.rotary.half",
     subject="rotary",
     call=_half,
-    dialect={"rotated": "half", "angles": "full"},
+    dialect={"rotated": "half", "precision": "full"},
+)
+interleaved_waves = Implementation(
+    name="torch.sinusoidal", subject="sinusoidal", call=sinusoidal, dialect={"precision": "full"}
+)
+halved_waves = Implementation(
+    name="torch.sinusoidal.halves",
+    subject="sinusoidal",
+    call=sinusoidal_halves,
+    dialect={"layout": "halves", "precision": "full"},
 )

@@ -25,7 +25,7 @@ def complex_numbers(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Ten
     return torch.view_as_real(numbers * turn).flatten(-2).to(x.dtype)
 
 
-@honest("rotary", dialect={"angles": "full"})
+@honest("rotary", dialect={"precision": "full"})
 def in_double(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Everything in float64, rounded once."""
     exponents = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=x.device) / x.shape[-1]

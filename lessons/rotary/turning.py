@@ -131,7 +131,9 @@ def computes_angles_in_half_precision(x: Tensor, positions: Tensor, base: float 
     return turned_by(x, theta.unsqueeze(1) if positions.dim() == 2 else theta)
 
 
-@lesson("rotary", "nasty", caught_by=("agrees_with_its_definition",), dialect={"angles": "full"}, dtypes=("float64",))
+@lesson(
+    "rotary", "nasty", caught_by=("agrees_with_its_definition",), dialect={"precision": "full"}, dtypes=("float64",)
+)
 def keeps_its_rates_in_single_precision(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Rates come from a float32 buffer, where angles in the input's precision were promised.
 

@@ -18,6 +18,7 @@ from seqlaws.formats import Array, Format
 from seqlaws.inputs import Inputs
 from seqlaws.reference import rotary as reference
 from seqlaws.reference.rotary import Convention
+from seqlaws.spec.positions import PLACES, places
 from seqlaws.subject import Cases, Claims, Subject
 from seqlaws.verdict import Output
 
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 BASE = 10_000.0
-PLACES = ("arange", "near", "offset", "descending")
-FAR = (
-    255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 8191, 8193, 15962,
-    32767, 32768, 65535, 65536, 65537, 100_003, 131_072, 262_143,
-)  # fmt: skip
 FILLS = ("normal", "grid", "mixed")
 
 
@@ -58,7 +54,7 @@ class RotaryCase:
         x = rng.integers(-8, 9, shape) / 4.0 if self.fill == "grid" else rng.standard_normal(shape)
         if self.fill == "mixed":
             x = x * 10.0 ** rng.uniform(-2, 2, (self.batch, 1, 1, 1))
-        rows = [_places(self.places, rng, self.length) for _ in range(self.batch if self.per_row else 1)]
+        rows = [places(self.places, rng, self.length) for _ in range(self.batch if self.per_row else 1)]
         positions = np.array(rows, dtype=np.int64).reshape(len(rows), self.length)
         return Inputs(
             "rotary", format,
@@ -66,21 +62,6 @@ class RotaryCase:
             {"x": "BHTD", "positions": "BT" if self.per_row else "T"},
             self.seed, max(1, self.batch * self.length),
         )  # fmt: skip
-
-
-def _places(kind: str, rng: np.random.Generator, length: int) -> Array:
-    """Positions of one row."""
-    index = np.arange(length)
-    match kind:
-        case "near":  # gaps, and no order
-            index = rng.permutation(3 * length + 2)[:length]
-        case "offset":
-            index = index + rng.choice([1, 7, 63, 100, 255])
-        case "descending":
-            index = index[::-1].copy()
-        case "far":
-            index = rng.choice(FAR, length)
-    return index
 
 
 TRAPS = (
@@ -120,9 +101,9 @@ def cases(**fixed: Any) -> Cases:
         @st.composite
         def build(draw: Any) -> RotaryCase:
             batch, heads, length, width = draw(st.sampled_from(SIZES))
-            places, fill = draw(st.sampled_from(PLACES)), draw(st.sampled_from(FILLS))
+            kind, fill = draw(st.sampled_from(PLACES)), draw(st.sampled_from(FILLS))
             per_row, seed = draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
-            case = RotaryCase(batch, heads, length, width, places, per_row, fill=fill, seed=seed)
+            case = RotaryCase(batch, heads, length, width, kind, per_row, fill=fill, seed=seed)
             return fitted(case, claims)
 
         return build()
@@ -132,37 +113,12 @@ def cases(**fixed: Any) -> Cases:
 
 def convention(dialect: Mapping[str, str]) -> Convention:
     """The declared conventions, as the reference takes them."""
-    return Convention(dialect["pairing"], dialect["rotated"], dialect["angles"])
+    return Convention(dialect["pairing"], dialect["rotated"], dialect["precision"])
 
 
 def pairs(rotary: Any, x: Inputs) -> tuple[Array, Array]:
     """The first and the second channel of every pair."""
     return reference.pairs(x.size("D"), convention(rotary.dialect))
-
-
-def exactly(array: Array) -> Output:
-    """Numbers that are known without any error."""
-    nothing = np.zeros(array.shape)
-    return Output(array, lambda: (array, nothing, nothing))
-
-
-def products(one: Output, other: Output) -> Output:
-    """⟨one_t, other_s⟩ for every pair of tokens, [B,H,T,T]: the scores, were these queries and keys."""
-
-    def inner(left: Array, right: Array) -> Array:
-        return np.asarray(left @ right.swapaxes(-1, -2))
-
-    def error(left: Array, right: Array, left_off: Array, right_off: Array) -> Array:
-        return inner(np.abs(left), right_off) + inner(left_off, np.abs(right)) + inner(left_off, right_off)
-
-    return Output(
-        inner(one.value, other.value),
-        lambda: (
-            inner(one.reference, other.reference),
-            error(one.reference, other.reference, one.bound, other.bound),
-            error(one.value, other.value, one.slack, other.slack),
-        ),
-    )
 
 
 def after(first: Output, second: Output) -> Output:
@@ -221,10 +177,10 @@ rotary = Subject(
     },
     dialects={
         # which two channels turn together; which part of the channels, from the first, is rotated at all; and
-        # whether angles may be in single precision where the input is wider
+        # whether single precision is enough where the input is wider, as in many programs it is
         "pairing": ("halves", "interleaved"),
         "rotated": ("all", "half", "quarter"),
-        "angles": ("single", "full"),
+        "precision": ("single", "full"),
     },
     arrange=lambda tensors, options: (
         (tensors["x"], tensors["positions"]),

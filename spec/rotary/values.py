@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
-from seqlaws.spec.rotary import FAR, cases, exactly, products, rotary
+from seqlaws.spec.positions import FAR, exactly, squares
+from seqlaws.spec.rotary import cases, rotary
 from seqlaws.verdict import Verdict, consistent, every, within
 
 NEAR = ("agrees_with_its_definition",)
@@ -63,9 +62,7 @@ def its_gradient_keeps_lengths(rotary: Any, x: Inputs) -> Verdict:
     is lost where one of the two paths to a channel was cut.
     """
     g = x.noise("gradient of the output", x.x.shape)
-    back, sent = rotary.gradient(x, g, ("x",))["x"], exactly(g.astype(x.format.wide))
-    index = np.arange(x.size("T"))
-    return consistent(products(back, back)[..., index, index], products(sent, sent)[..., index, index])
+    return consistent(squares(rotary.gradient(x, g, ("x",))["x"]), squares(exactly(g.astype(x.format.wide))))
 
 
 @law(rotary, GRADIENTS, needs=("gradient",), after=("its_gradient_keeps_lengths",))
