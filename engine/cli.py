@@ -9,9 +9,10 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -62,20 +63,21 @@ def _check(asked: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise KeyboardInterrupt from None  # nobody reads on, but what was found is still to be written
 
-    report = judge_all(
-        [implementation for _, implementation in addressed],
-        device=asked.device,
-        dtypes=asked.dtype and dict.fromkeys(asked.dtype),
-        laws=asked.law,
-        profile=asked.profile,
-        seed=asked.seed,
-        limit=asked.limit,
-        memory=asked.memory,
-        fail_fast=asked.x,
-        command=lambda implementation: f"seqlaws check {shlex.quote(addresses[implementation.name])}{again}",
-        planned=live.expect,
-        heard=heard,
-    )
+    with _ended_like_ctrl_c():
+        report = judge_all(
+            [implementation for _, implementation in addressed],
+            device=asked.device,
+            dtypes=asked.dtype and dict.fromkeys(asked.dtype),
+            laws=asked.law,
+            profile=asked.profile,
+            seed=asked.seed,
+            limit=asked.limit,
+            memory=asked.memory,
+            fail_fast=asked.x,
+            command=lambda implementation: f"seqlaws check {shlex.quote(addresses[implementation.name])}{again}",
+            planned=live.expect,
+            heard=heard,
+        )
     live.clear()
     if asked.json:
         _write_json(report, asked.json)
@@ -83,6 +85,20 @@ def _check(asked: argparse.Namespace) -> int:
         raise Misunderstood(nothing)
     show_report(out, report, live.planned)
     return INTERRUPTED if report.interrupted else RED if report.red else GREEN
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A job scheduler may end the run: what was found is shown and written, as after Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _options_to_repeat(asked: argparse.Namespace) -> str:

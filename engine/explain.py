@@ -61,14 +61,14 @@ def show_law(out: Terminal, name: str) -> None:
         ("Why", law.why),
         ("Source", law.source),
         ("Level", LEVELS[law.level]),
-        ("Needs", _needs(law, subject)),
+        ("Needs", needs_of(law, subject)),
         ("Depends on", _dependencies(law, subject.laws)),
         ("Catches", "" if own else "no lesson yet"),
     ):
         if text:
             _two_columns(out, "  ", title, len("Depends on"), text)
     for each in own:
-        _two_columns(out, "  ", "Catches" if each is own[0] else "", len("Depends on"), f"{each.name}: {_sin(each)}")
+        _two_columns(out, "  ", "Catches" if each is own[0] else "", len("Depends on"), f"{each.name}: {sin_of(each)}")
 
 
 def find_law(name: str) -> Law:
@@ -82,9 +82,10 @@ def find_law(name: str) -> Law:
     return laws[name]
 
 
-def _needs(law: Law, subject: Subject) -> str:
+def needs_of(law: Law, subject: Subject) -> str:
     """What an implementation must declare for the law to apply to it."""
     parts = [" or ".join(f"{name} ({subject.capabilities[name]})" for name in need.split("|")) for need in law.needs]
+    parts += [f"not {name}" for name in law.unless]
     parts += [f"{key}={' or '.join(map(repr, values))}" for key, values in law.when.items()]
     return "; ".join([*parts, *(["paths"] if law.needs_paths else [])]) or "nothing"
 
@@ -112,12 +113,12 @@ def show_lessons(out: Terminal, name: str | None) -> None:
         out.say(f"{out.paint(subject, 'bold')}: {_count(len(faulty), 'lesson')}")
         for each in faulty:
             laws = ", ".join(law.partition(".")[2] for law in each.caught_by)
-            _show_lesson(out, each, f"{_sin(each)} Caught by {laws}.")
+            _show_lesson(out, each, f"{sin_of(each)} Caught by {laws}.")
         fair = [each for each in lessons if each.honest]
         if fair:
             out.say(f"  {out.paint('honest variants, which nothing may flag', 'dim')}")
         for each in fair:
-            _show_lesson(out, each, _sin(each))
+            _show_lesson(out, each, sin_of(each))
         out.say()
         broken, honest = broken + len(faulty), honest + len(fair)
         example = faulty[0].name if faulty and example == "subject.name" else example
@@ -130,7 +131,8 @@ def _show_lesson(out: Terminal, lesson: Lesson, text: str) -> None:
     _two_columns(out, "    ", f"{lesson.grade:<8}{name}", 48, text)
 
 
-def _sin(lesson: Lesson) -> str:
+def sin_of(lesson: Lesson) -> str:
+    """The first sentence of a lesson's story."""
     return " ".join(lesson.story.split("\n\n")[0].split())
 
 

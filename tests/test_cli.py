@@ -228,7 +228,8 @@ def test_a_reader_that_leaves_is_no_fault() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to one process")
-def test_ctrl_c_prints_and_stores_what_was_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_what_was_found_is_printed_and_stored(tmp_path: Path, asked: signal.Signals) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     with subprocess.Popen(
         [*PYTHON, "check", "slow.py", "--profile", "quick", "--json", "report.json"],
@@ -238,7 +239,7 @@ def test_ctrl_c_prints_and_stores_what_was_found(tmp_path: Path) -> None:
         until = time.monotonic() + 60
         while (not calls.exists() or calls.stat().st_size < 40) and time.monotonic() < until:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert out.splitlines()[-1].startswith("Interrupted after ")
