@@ -110,12 +110,27 @@ def show_inputs(x: Inputs, limit: int = 64, only: list[str] | None = None) -> st
             if only is not None:
                 lines.append(f"{name} = None")
             continue
-        text = _literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>"
+        text = _sparse(array) or (_literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>")
         lines.append(f"{name} = {text}")
     if only is None:
         options = ", ".join(f"{name} = {value!r}" for name, value in x.options.items() if value is not None)
         lines += [options] if options else []
     return "\n".join(lines)
+
+
+def _sparse(array: Array, most: int = 6) -> str:
+    """A larger array that is one number but for a few places; "" where it is none."""
+    if array.size <= 16:
+        return ""
+    numbers, counts = np.unique(array, return_counts=True, equal_nan=False)
+    usual = numbers[np.argmax(counts)]
+    others = np.argwhere(array != usual)
+    if len(others) > most:
+        return ""
+    text = f"zeros({list(array.shape)})" if usual == 0 and array.dtype.kind != "b" else ""
+    text = text or f"full({list(array.shape)}, {_number(usual.item())})"
+    places = ", ".join(f"{list(map(int, place))} = {_number(array[tuple(place)].item())}" for place in others)
+    return f"{text} but {places}" if places else text
 
 
 def _literal(array: Array) -> str:
