@@ -6,6 +6,7 @@ import numpy as np
 
 from seqlaws.formats import Array
 from seqlaws.implementation import Implementation
+from seqlaws.reference import alibi as alibi_reference
 from seqlaws.reference import rotary as rotary_reference
 from seqlaws.reference import sinusoidal as sinusoidal_reference
 from seqlaws.reference.rotary import Convention
@@ -38,6 +39,15 @@ sinusoidal = Implementation(
     subject="sinusoidal",
     call=_sinusoidal,
     dialect={"precision": "full"},
+    dtypes=DTYPES,
+    devices=("cpu",),
+    framework="numpy",
+)
+
+alibi = Implementation(
+    name="numpy.reference.alibi",
+    subject="alibi",
+    call=alibi_reference.alibi,
     dtypes=DTYPES,
     devices=("cpu",),
     framework="numpy",

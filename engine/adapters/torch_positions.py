@@ -48,6 +48,16 @@ def sinusoidal_halves(positions: Tensor, d_model: int) -> Tensor:
     return torch.cat([theta.sin(), theta.cos()], -1).float()
 
 
+def alibi(num_heads: int, q_len: int, k_len: int) -> Tensor:
+    """The biases [H,q_len,k_len] in float32; the queries are the last of the keys, later keys have −inf."""
+    below = 1 << (num_heads.bit_length() - 1)
+    steps = torch.arange(1, 2 * below + 1, dtype=torch.float64)
+    exponents = torch.cat([8 * steps[:below] / below, 4 * steps[0::2] / below])[:num_heads]
+    distance = torch.arange(k_len - q_len, k_len).unsqueeze(-1) - torch.arange(k_len)
+    scaled = -torch.exp2(-exponents).reshape(-1, 1, 1) * distance
+    return scaled.masked_fill(distance < 0, -torch.inf).float()
+
+
 def _without_gradients(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     with torch.inference_mode():
         return rotary(x, positions, base)
@@ -85,3 +95,4 @@ halved_waves = Implementation(
     call=sinusoidal_halves,
     dialect={"layout": "halves", "precision": "full"},
 )
+biases = Implementation(name="torch.alibi", subject="alibi", call=alibi)
