@@ -18,7 +18,7 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, STRUCTURE, VALUES, law
 from seqlaws.reference import alibi as reference
 from seqlaws.subject import Cases, Subject
-from seqlaws.verdict import Output, Verdict, below, consistent, differs, every, identical, vacuous, within
+from seqlaws.verdict import Output, Verdict, below, consistent, differs, every, finite, identical, vacuous, within
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -141,7 +141,9 @@ def hides_the_future(alibi: Any, x: Inputs) -> Verdict:
     square = x.but(q_len=length, k_len=length)
     value = alibi(square).value
     ahead = np.broadcast_to(behind(square) < 0, value.shape)
-    return every(identical(np.isneginf(value) * 1.0, ahead * 1.0), identical(np.isfinite(value) * 1.0, ~ahead * 1.0))
+    return every(
+        identical(np.where(ahead, value, 0.0), np.where(ahead, -np.inf, 0.0)), finite(np.where(ahead, 0.0, value))
+    )
 
 
 @law(alibi, STRUCTURE, after=HIDDEN)
