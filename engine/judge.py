@@ -46,7 +46,7 @@ class Tally:
 
 def trial(law: Law, run: Run, x: Inputs) -> Verdict:
     """The verdict of a law on one set of inputs."""
-    run.calls.clear()
+    run.begin()
     try:
         with np.errstate(all="ignore"):
             verdict = law.check(run, x)

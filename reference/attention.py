@@ -148,14 +148,20 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     centred = (extra[..., None, :] @ apart)[..., 0, :]
     seen = np.isfinite(a.log_p)[..., None]
 
-    def farthest(per_key: Array) -> Array:
-        return np.where(seen, per_key, 0.0).max(axis=-2, initial=0.0)
+    # where exponents are off by less than 0.4, the quotients stay below what the farthest values allow
+    wild = eps.max(axis=(1, 2, 3), initial=0.0) >= 0.4
 
-    # fmin: where an exponent is wrong by hundreds, the quotients overflow to infinity or NaN
-    spread = np.nan_to_num(np.fmin(centred / total, farthest(apart)))
+    def limited(quotient: Array, per_key: Array) -> Array:
+        """The quotient, or the largest visible value where an exponent is wrong by hundreds and it overflows."""
+        if wild.any():
+            largest = np.where(seen[wild], per_key[wild], 0.0).max(axis=-2, initial=0.0)
+            quotient[wild] = np.fmin(quotient[wild], largest)
+        return quotient
+
+    spread = np.nan_to_num(limited(centred / total, apart))
     given_v = np.broadcast_to(given.v, a.v.shape)
-    inherited = np.fmin((raised @ given_v) / total, farthest(given_v[:, :, None])) if np.any(given.v) else 0.0
-    mass = np.fmin((raised @ size) / total, farthest(size[:, :, None]))
+    inherited = limited((raised @ given_v) / total, given_v[:, :, None]) if np.any(given.v) else 0.0
+    mass = limited((raised @ size) / total, size[:, :, None])
     g = gamma(2 * keys + 2, format.accumulator)
     stores, lost = 3 * stored(format), stored_underflow(format)
     noise = ((1 + stores) * (1 + g) - 1) * mass
