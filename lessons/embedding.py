@@ -37,9 +37,9 @@ def by_index_select(ids: Tensor, table: Tensor) -> Tensor:
     return table.index_select(0, ids.reshape(-1)).reshape(*ids.shape, table.shape[1])
 
 
-@honest("embedding", can={"gradient"})
+@honest("embedding")
 def by_indexing(ids: Tensor, table: Tensor) -> Tensor:
-    """table[ids], which counts negative ids from the end and therefore promises no refusal."""
+    """table[ids], which counts negative ids from the end."""
     return table[ids.long()] if not ids.is_floating_point() else table[ids]
 
 
@@ -171,7 +171,7 @@ def trains_its_padding_row(ids: Tensor, table: Tensor) -> Tensor:
     return F.embedding(ids, table)
 
 
-@lesson("embedding", "medium", caught_by=("refuses_ids_outside_of_the_table",))
+@lesson("embedding", "medium", caught_by=("refuses_negative_ids",), dialect={"negative_ids": "refused"})
 def counts_negative_ids_from_the_end(ids: Tensor, table: Tensor) -> Tensor:
     """Id −1 gets the last row.
 
@@ -180,7 +180,7 @@ def counts_negative_ids_from_the_end(ids: Tensor, table: Tensor) -> Tensor:
     return table[ids]
 
 
-@lesson("embedding", "medium", caught_by=("refuses_ids_outside_of_the_table",))
+@lesson("embedding", "medium", caught_by=("refuses_ids_beyond_the_table",))
 def cuts_large_ids_down(ids: Tensor, table: Tensor) -> Tensor:
     """An id beyond the table gets its last row.
 

@@ -133,7 +133,7 @@ embedding = Subject(
         "refusal": "refuses ids outside of the table with an exception",
         "gradient": "can be differentiated",
     },
-    dialects={"padding": ("none", "first")},
+    dialects={"padding": ("none", "first"), "negative_ids": ("any", "refused")},
     arrange=lambda tensors, options: ((tensors["ids"], tensors["table"]), {}),
     shape=lambda x: (*x.ids.shape, x.table.shape[1]),
     exact=_exact,
@@ -282,17 +282,35 @@ def never_trains_the_padding_row(embed: Run, x: Inputs) -> Verdict:
 
 
 @law(embedding, EDGES, needs=("refusal",), cases=cases(pattern="random"))
-def refuses_ids_outside_of_the_table(embed: Run, x: Inputs) -> Verdict:
-    """An id below 0, or not below the number of rows, is refused with an exception.
+def refuses_ids_beyond_the_table(embed: Run, x: Inputs) -> Verdict:
+    """An id that is not below the number of rows is refused with an exception.
 
-    ids_p < 0 or ids_p ≥ V  ⇒  an exception, never a vector
+    ids_p ≥ V  ⇒  an exception, never a vector
 
-    Why: such an id comes from another tokenizer, or from a label that means "ignore me". A negative
-    one that counts from the end, or a large one that is cut down to the last row, hides that for ever.
+    Why: such an id comes from another tokenizer. One that is cut down to the last row, or wraps around,
+    hides that for ever.
     """
     if not x.ids.size or not embed.survives_bad_indices:
         return vacuous()
-    for wrong in (-1, len(x.table), len(x.table) + 100):
+    return _refuses(embed, x, (len(x.table), len(x.table) + 100))
+
+
+@law(embedding, EDGES, needs=("refusal",), when={"negative_ids": ("refused",)}, cases=cases(pattern="random"))
+def refuses_negative_ids(embed: Run, x: Inputs) -> Verdict:
+    """Where negative ids are declared as refused, they are refused with an exception.
+
+    ids_p < 0  ⇒  an exception, never a vector
+
+    Why: a negative id is a label that means "ignore me". Indexing counts it from the end, as Python
+    does, and a row that nobody asked for goes into the model; programs that allow it declare nothing.
+    """
+    if not x.ids.size or not embed.survives_bad_indices:
+        return vacuous()
+    return _refuses(embed, x, (-1, -len(x.table) - 1))
+
+
+def _refuses(embed: Run, x: Inputs, wrong_ids: tuple[int, ...]) -> Verdict:
+    for wrong in wrong_ids:
         ids = x.ids.copy()
         ids.reshape(-1)[int(x.rng("wrong place").integers(ids.size))] = wrong
         if not embed.refuses(x.but(ids=ids)):

@@ -39,12 +39,14 @@ def _paths(padding_idx: int | None) -> dict[str, Callable[..., Tensor]]:
     }
 
 
-default = Implementation(name="torch.nn.Embedding", subject="embedding", call=embed, paths=_paths(None))
+default = Implementation(
+    name="torch.nn.Embedding", subject="embedding", call=embed, dialect={"negative_ids": "refused"}, paths=_paths(None)
+)
 
 with_padding = Implementation(
     name="torch.nn.Embedding.padding_idx",
     subject="embedding",
     call=partial(embed, padding_idx=0),
-    dialect={"padding": "first"},
+    dialect={"padding": "first", "negative_ids": "refused"},
     paths=_paths(0),
 )
