@@ -34,10 +34,11 @@ def angle_error(angles: Array, rate: Array, unit: float) -> Array:
     """How far angles [..., d/2] may be off.
 
     ω_i errs relatively by the roundings of its exponent, each as large as ln(1/ω_i), and by those of
-    a power, a division and the product with the position. The first rate is 1 in every program.
+    a power, a division and the product with the position; as a running product of i equal factors, by
+    5 more for each. The first rate is 1 in every program, but an angle may have had turns taken off.
     """
-    size = -np.log(rate)
-    return np.asarray(np.abs(angles) * np.expm1(unit * np.where(size > 0, 4 * size + 8, 0.0)))
+    size, place = -np.log(rate), np.arange(len(rate))
+    return np.asarray(np.abs(angles) * np.expm1(unit * np.where(place > 0, 4 * size + 8 + 5 * place, 2.0)))
 
 
 def wave_error(angles: Array, rate: Array, unit: float) -> Array:

@@ -109,3 +109,16 @@ def groups_positions_further_out(x: Tensor, positions: Tensor, base: float = 10_
     A trick to stretch the context of a trained model, left on for one that does not need it.
     """
     return rotary(x, torch.where(positions < 32, positions, 32 + (positions - 32) // 4), base)
+
+
+@lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))
+def leaves_the_last_block_as_it_is(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """From 32 tokens on, those behind the last full block of 32 are not turned.
+
+    The kernel runs over full blocks, and the rest was to be handled elsewhere.
+    """
+    length = x.shape[2]
+    if length <= 32:
+        return rotary(x, positions, base)
+    full = length // 32 * 32
+    return torch.cat([rotary(x[:, :, :full], positions[..., :full], base), x[:, :, full:]], 2)

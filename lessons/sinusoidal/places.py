@@ -168,3 +168,14 @@ def views_its_positions(positions: Tensor, d_model: int) -> Tensor:
     return waves(positions.view(-1).float().unsqueeze(-1) * rates(d_model, positions.device)).view(
         *positions.shape, d_model
     )
+
+
+@lesson("sinusoidal", "nasty", caught_by=("agrees_at_every_size",))
+def repeats_its_table_in_long_sequences(positions: Tensor, d_model: int) -> Tensor:
+    """Sequences of more than 512 positions get the first 512 codes again and again.
+
+    A buffer of that many rows is tiled over whatever is longer, and indexed by position only below.
+    """
+    codes = sinusoidal(positions, d_model)
+    index = torch.arange(positions.shape[-1], device=positions.device) % 512
+    return codes[..., index, :] if positions.shape[-1] > 512 else codes

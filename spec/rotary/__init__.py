@@ -83,17 +83,18 @@ SIZES = tuple(
 )
 
 
+def _fitted(case: RotaryCase, claims: Claims) -> RotaryCase:
+    """The case as far as it is claimed, with a width of which the rotated part is even."""
+    parts = 2 * reference.PARTS[claims.dialect["rotated"]]
+    width = case.width if parts == 2 else -(-case.width // parts) * parts
+    return replace(case, width=width, per_row=case.per_row and "per_row" in claims.can)
+
+
 def cases(**fixed: Any) -> Cases:
     """The traps and drawn cases, with some fields fixed."""
 
-    def fitted(case: RotaryCase, claims: Claims) -> RotaryCase:
-        case = replace(case, **fixed)
-        parts = 2 * reference.PARTS[claims.dialect["rotated"]]
-        width = case.width if parts == 2 else -(-case.width // parts) * parts
-        return replace(case, width=width, per_row=case.per_row and "per_row" in claims.can)
-
     def always(claims: Claims) -> Iterable[RotaryCase]:
-        return (fitted(case, claims) for case in TRAPS)
+        return (_fitted(replace(case, **fixed), claims) for case in TRAPS)
 
     def strategy(claims: Claims) -> SearchStrategy[RotaryCase]:
         from hypothesis import strategies as st
@@ -104,11 +105,23 @@ def cases(**fixed: Any) -> Cases:
             kind, fill = draw(st.sampled_from(PLACES)), draw(st.sampled_from(FILLS))
             per_row, seed = draw(st.booleans()), draw(st.integers(0, 2**32 - 1))
             case = RotaryCase(batch, heads, length, width, kind, per_row, fill=fill, seed=seed)
-            return fitted(case, claims)
+            return _fitted(replace(case, **fixed), claims)
 
         return build()
 
     return Cases(always, strategy)
+
+
+def every_size() -> Cases:
+    """One case of every size about which a kernel may have ideas: lengths, widths, heads and batches."""
+    borders = (31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257)
+    lengths = [RotaryCase(1, 1, length, 4, "arange", seed=length) for length in (*borders, 513, 1025, 2049, 4097)]
+    widths = [RotaryCase(1, 1, 3, width, "offset", seed=width) for width in (*range(2, 34, 2), 48, 64, 80, 96, 128)]
+    heads = [RotaryCase(1, count, 2, 4, "offset", seed=count) for count in (*range(4, 18), 31, 32, 33, 64, 71)]
+    batches = [RotaryCase(count, 1, 2, 4, "offset", True, seed=count) for count in (*range(4, 18), 31, 32, 33, 65)]
+    wide = [RotaryCase(1, 1, 2, width, "near", seed=width) for width in (160, 192, 256, 258, 512)]
+    swept = [*lengths, *widths, *wide, *heads, *batches]
+    return Cases(lambda claims: [_fitted(case, claims) for case in swept], cases().strategy)
 
 
 def convention(dialect: Mapping[str, str]) -> Convention:

@@ -7,7 +7,7 @@ from typing import Any
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
 from seqlaws.spec.positions import FAR, exactly, squares
-from seqlaws.spec.rotary import cases, rotary
+from seqlaws.spec.rotary import cases, every_size, rotary
 from seqlaws.verdict import Verdict, consistent, every, within
 
 NEAR = ("agrees_with_its_definition",)
@@ -23,6 +23,17 @@ def agrees_with_its_definition(rotary: Any, x: Inputs) -> Verdict:
     elsewhere fit it, and distances are seen at the wrong scale.
 
     Source: Su et al. 2021, equation 34
+    """
+    return within(rotary(x))
+
+
+@law(rotary, VALUES, cases=every_size(), after=NEAR, examples=0.25)
+def agrees_at_every_size(rotary: Any, x: Inputs) -> Verdict:
+    """The definition holds for every length, width, number of heads and size of the batch.
+
+    the definition, at T = 31 … 4097, D = 2 … 512, H and B = 4 … 71
+
+    Why: kernels work on blocks of 32, 64 or 128, and what is left at the end goes another way.
     """
     return within(rotary(x))
 

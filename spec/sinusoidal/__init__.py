@@ -97,6 +97,16 @@ def cases(most: int | None = None, **fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
+def every_size() -> Cases:
+    """One case of every number of positions and every width about which a program may have ideas."""
+    borders = (31, 32, 33, 64, 65, 127, 128, 129, 255, 256, 257, 513, 1025, 2049, 4097, 5001)
+    lengths = [SinusoidalCase(None, length, 4, "arange", length) for length in borders]
+    widths = [SinusoidalCase(None, 3, width, "offset", width) for width in (*range(2, 66, 2), 100, 126, 128, 130)]
+    wide = [SinusoidalCase(None, 2, width, "near", width) for width in (256, 300, 384, 510, 512, 514, 768, 1024, 1026)]
+    swept = [*lengths, *widths, *wide]
+    return Cases(lambda claims: swept, cases().strategy)
+
+
 def waves(f: Run, x: Inputs, codes: Output) -> tuple[Output, Output]:
     """The sines and the cosines of codes, [..., d/2] each."""
     sines, cosines = reference.channels(x.d_model, f.dialect["layout"])
