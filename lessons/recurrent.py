@@ -16,6 +16,13 @@ from seqlaws.lesson import Call, lesson_everywhere
 from seqlaws.lessons.contract import changed, tensors, with_gradient
 
 
+def wide(value: Any) -> Any:
+    """A tensor, or all those of a set of weights, in float32 at least."""
+    if isinstance(value, SimpleNamespace):
+        return SimpleNamespace(**{name: wide(each) for name, each in vars(value).items()})
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
 def hidden(state: Any) -> Tensor:
     """The hidden part of a state."""
     first: Tensor = tensors((state,))[0]

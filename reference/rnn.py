@@ -27,6 +27,7 @@ from seqlaws.reference.running import (
     product,
     projection,
     stacked,
+    summed,
     tanh,
     tanh_slope,
 )  # fmt: skip
@@ -78,7 +79,7 @@ def gradients(run: Run, d_hs: Array, d_hT: Array) -> dict[str, Computed]:
     carry = given(d_hT, format)
     deltas: list[Computed] = []
     for t in reversed(range(d_hs.shape[1])):
-        delta = product(given(d_hs[:, t], format) + carry, tanh_slope(run.states[t + 1]))
+        delta = product(summed(given(d_hs[:, t], format), carry, further=1), tanh_slope(run.states[t + 1]))
         carry = back(delta, w.U)
         deltas.insert(0, delta)
     before = run.states[0]

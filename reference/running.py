@@ -43,6 +43,10 @@ class Computed:
     def __getitem__(self, index: Any) -> Computed:
         return Computed(self.value[index], self.error[index], self.format)
 
+    def widened(self, by: Computed, most: Array) -> Computed:
+        """The same number, computed as a difference of parts as large as ``most``, each multiplied by something."""
+        return Computed(self.value, self.error + 3 * unit(self.format) * by.size * most, self.format)
+
     @property
     def bound(self) -> Array:
         """The error as a bound; what could not be bounded counts as infinite."""
@@ -66,6 +70,13 @@ def floor(format: Format) -> float:
 
 def _rounded(value: Array, error: Array, format: Format) -> Computed:
     return Computed(value, error + unit(format) * (np.abs(value) + error) + floor(format), format)
+
+
+def summed(*parts: Computed, further: int = 0) -> Computed:
+    """The sum of some numbers in any order, each perhaps itself a sum that is taken apart into ``further`` parts."""
+    value, error = np.sum([part.value for part in parts], axis=0), np.sum([part.error for part in parts], axis=0)
+    size, count, format = np.sum([part.size for part in parts], axis=0), len(parts) + further, parts[0].format
+    return Computed(value, error + gamma(count, unit(format)) * size + count * floor(format), format)
 
 
 def product(*factors: Computed) -> Computed:
@@ -117,6 +128,21 @@ def sigmoid_slope(y: Computed) -> Computed:
     error = np.abs(1.0 - 2.0 * y.value) * y.error + np.square(y.error)
     rounding = 3 * unit(y.format) * (np.abs(y.value) + y.error) + 2 * floor(y.format)
     return Computed(y.value * (1.0 - y.value), error + rounding, y.format)
+
+
+def blended(share: Computed, one: Computed, other: Computed) -> Computed:
+    """share·one + (1 − share)·other, or other + share·(one − other).
+
+    The error of the share acts on the difference alone. Either way, a few numbers no larger than both
+    together are rounded.
+    """
+    s, format = share.value, share.format
+    passed = np.abs(s) * one.error + np.abs(1.0 - s) * other.error
+    passed = passed + share.error * (np.abs(one.value - other.value) + one.error + other.error)
+    first = (np.abs(s) + share.error) * one.size + (np.abs(1.0 - s) + share.error) * other.size
+    second = other.size + (np.abs(s) + share.error) * (one.size + other.size)
+    rounding = 3 * unit(format) * np.maximum(first, second) + 3 * floor(format) * (1.0 + one.size + other.size)
+    return _rounded(s * one.value + (1.0 - s) * other.value, passed + rounding, format)
 
 
 @dataclass(frozen=True)

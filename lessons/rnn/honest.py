@@ -9,12 +9,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from seqlaws.lesson import honest
+from seqlaws.lessons.recurrent import wide
 from seqlaws.lessons.rnn import by_hand, scan
-
-
-def wide(x: Tensor) -> Tensor:
-    """In float32 at least."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @honest("rnn", dialect={"missing_state": "zeros"})
@@ -40,8 +36,7 @@ def one_product_for_input_and_state(x: Tensor, h0: Tensor, w: Any) -> tuple[Tens
 @honest("rnn")
 def keeps_its_state_in_float32(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """Half types are widened at the start, and the results narrowed at the end."""
-    w32 = type(w)(**{name: wide(weight) for name, weight in vars(w).items()})
-    hs, last = scan(wide(x), wide(h0), w32)
+    hs, last = scan(wide(x), wide(h0), wide(w))
     return hs.to(x.dtype), last.to(x.dtype)
 
 
@@ -66,7 +61,7 @@ def by_torch(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """torch.nn.RNN, which knows no empty sequence."""
     if not x.shape[1] or not x.shape[0]:
         return scan(x, h0, w)
-    module = torch.nn.RNN(x.shape[2], len(w.b), batch_first=True, device="meta")
+    module = torch.nn.RNN(w.W.shape[1], len(w.b), batch_first=True, device="meta")
     named = {"weight_ih_l0": w.W, "weight_hh_l0": w.U, "bias_ih_l0": w.b, "bias_hh_l0": torch.zeros_like(w.b)}
     hs, last = functional_call(module, named, (x, h0[None].contiguous()))
     return hs, last[0]

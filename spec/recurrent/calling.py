@@ -132,7 +132,7 @@ def specify(
         shape=lambda x: (x.x.shape[0], length(x) + len(kind.STATES), units(x)),
         exact=exact,
         exact_gradient=exact_gradient,
-        cases=cases(kind, traps=8),
+        cases=cases(kind),
         differentiable=("x", *kind.STATES, *kind.WEIGHTS),
         simpler=_simpler,
         valid=_valid,

@@ -10,7 +10,8 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, family
 from seqlaws.spec.recurrent.calling import KINDS, cotangent, handed_on, length, recurrent, states
-from seqlaws.spec.recurrent.drawing import cases
+from seqlaws.spec.recurrent.drawing import TRAPS, cases
+from seqlaws.spec.recurrent.structure import of_any_length
 from seqlaws.subject import Cases, Subject
 from seqlaws.verdict import Output, Verdict, every, identical, same, vacuous, within
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 def brief(subject: Subject) -> Cases:
     """Cases of a few steps."""
-    return cases(KINDS[subject.name], length=(1, 3, 5, 8, 2), traps=6)
+    return cases(KINDS[subject.name], length=(1, 3, 5, 8, 2))
 
 
 def lively(subject: Subject) -> Cases:
     """Cases among which states fade, last, and run wild."""
-    return cases(KINDS[subject.name], gain=(0.9, 0.5, 4.0, 1.5))
+    return cases(KINDS[subject.name], traps=len(TRAPS), gain=(0.9, 0.5, 4.0, 1.5))
 
 
 @family(VALUES, where=recurrent, cases=lively)
@@ -126,6 +127,7 @@ def _again(whole: Output, value: object) -> Output:
     GRADIENTS,
     where=recurrent,
     needs=("gradient",),
+    cases=of_any_length,
     after=("a_run_sends_back_the_product_of_its_steps", "one_step_has_its_jacobian"),
 )
 def gradients_agree_with_backpropagation_through_time(f: Run, x: Inputs) -> Verdict:
