@@ -118,51 +118,63 @@ def _sum_error(
     return total
 
 
-def projection_errors(m: MultiHead, format: Format) -> attention.InputErrors:
-    """How far queries, keys and values may be off when they enter attention."""
+def projection_errors(m: MultiHead, format: Format, given: Array | float = 0.0) -> attention.InputErrors:
+    """How far queries, keys and values may be off when they enter attention, if tokens are off by ``given``."""
     num_heads = m.inner.q.shape[1]
     return attention.InputErrors(
-        q=split(linear_error(m.query, 0.0, m.w.W_q, m.w.b_q, format), num_heads),
-        k=split(linear_error(m.key, 0.0, m.w.W_k, m.w.b_k, format), num_heads),
-        v=split(linear_error(m.value, 0.0, m.w.W_v, m.w.b_v, format), num_heads),
+        q=split(linear_error(m.query, given, m.w.W_q, m.w.b_q, format), num_heads),
+        k=split(linear_error(m.key, given, m.w.W_k, m.w.b_k, format), num_heads),
+        v=split(linear_error(m.value, given, m.w.W_v, m.w.b_v, format), num_heads),
     )
 
 
-def bound(m: MultiHead, format: Format) -> Array:
-    """The error that a correct multi-head attention may show on these very numbers."""
-    heads_error = merge(attention.bound(m.inner, format, projection_errors(m, format)))
+def bound(m: MultiHead, format: Format, given: Array | float = 0.0) -> Array:
+    """The error that a correct multi-head attention may show on these very numbers.
+
+    ``given`` is how far the tokens may already be off, where query, key and value are one result.
+    """
+    heads_error = merge(attention.bound(m.inner, format, projection_errors(m, format, given)))
     return overflow_free(linear_error(np.nan_to_num(m.heads), heads_error, m.w.W_o, m.w.b_o, format))
 
 
 def gradients(m: MultiHead, cotangent: Array) -> dict[str, Array]:
     """The gradients of ⟨out, cotangent⟩ by name; "scores" is what an additive mask receives."""
     inner = attention.gradients(m.inner, split(cotangent @ m.w.W_o, m.inner.q.shape[1]))
-    found = {"W_o": _over_tokens(cotangent, m.heads), "b_o": cotangent.sum(axis=(0, 1)), "scores": inner.scores}
+    found = {"W_o": over_tokens(cotangent, m.heads), "b_o": cotangent.sum(axis=(0, 1)), "scores": inner.scores}
     for name, letter in (("query", "q"), ("key", "k"), ("value", "v")):
         arriving = merge(getattr(inner, letter))
         found[name] = arriving @ getattr(m.w, f"W_{letter}")
-        found[f"W_{letter}"] = _over_tokens(arriving, getattr(m, name))
+        found[f"W_{letter}"] = over_tokens(arriving, getattr(m, name))
         found[f"b_{letter}"] = arriving.sum(axis=(0, 1))
     return found
 
 
-def gradient_bound(m: MultiHead, cotangent: Array, format: Format) -> dict[str, Array]:
-    """The error that correct gradients may show, by running error analysis through the same steps."""
+def gradient_bound(
+    m: MultiHead, cotangent: Array, format: Format, given: Array | float = 0.0, sent: Array | float = 0.0
+) -> dict[str, Array]:
+    """The error that correct gradients may show, by running error analysis through the same steps.
+
+    Tokens may already be off by ``given``, as for `bound`, and the cotangent by ``sent``.
+    """
     num_heads = m.inner.q.shape[1]
-    errors = projection_errors(m, format)
+    errors = projection_errors(m, format, given)
     heads_error = merge(attention.bound(m.inner, format, errors))
     arriving = cotangent @ m.w.W_o
-    arriving_error = linear_error(cotangent, 0.0, m.w.W_o.T, 0.0, format)
-    given = replace(errors, cotangent=split(arriving_error, num_heads))
+    arriving_error = linear_error(cotangent, sent, m.w.W_o.T, 0.0, format)
+    inner = replace(errors, cotangent=split(arriving_error, num_heads))
     value = attention.gradients(m.inner, split(arriving, num_heads))
-    error = attention.gradient_bound(m.inner, split(arriving, num_heads), format, given)
+    error = attention.gradient_bound(m.inner, split(arriving, num_heads), format, inner)
 
     found = {"scores": error.scores}
-    found["W_o"], found["b_o"] = _weight_errors(cotangent, 0.0 * cotangent, np.nan_to_num(m.heads), heads_error, format)
+    found["W_o"], found["b_o"] = weight_errors(
+        cotangent, np.broadcast_to(sent, cotangent.shape), np.nan_to_num(m.heads), heads_error, format
+    )
     for name, letter in (("query", "q"), ("key", "k"), ("value", "v")):
         came, off = merge(getattr(value, letter)), merge(getattr(error, letter))
         matrix, x = getattr(m.w, f"W_{letter}"), getattr(m, name)
-        found[f"W_{letter}"], found[f"b_{letter}"] = _weight_errors(came, off, x, 0.0 * x, format)
+        found[f"W_{letter}"], found[f"b_{letter}"] = weight_errors(
+            came, off, x, np.broadcast_to(given, x.shape), format
+        )
         # half types may also store one summand for every head, and their partial sums
         partial = (num_heads + 1) * stored(format) * ((np.abs(came) + off) @ np.abs(matrix))
         found[name] = linear_error(came, off, matrix.T, 0.0, format) + partial
@@ -176,20 +188,20 @@ def sum_error(parts: list[Array], errors: list[Array], format: Format) -> Array:
     return overflow_free(np.sum(errors, axis=0) + rounding * size + len(parts) * format.eta)
 
 
-def _over_tokens(left: Array, right: Array) -> Array:
+def over_tokens(left: Array, right: Array) -> Array:
     """Σ over batch and time of left ⊗ right: [B,T,N] and [B,T,M] give [N,M]."""
     total: Array = (left.swapaxes(1, 2) @ right).sum(axis=0)
     return total
 
 
-def _weight_errors(
+def weight_errors(
     arriving: Array, arriving_error: Array, x: Array, x_error: Array, format: Format
 ) -> tuple[Array, Array]:
     """The errors of a linear map's weight and bias gradients, which are sums over all tokens."""
     tokens, most = arriving.shape[0] * arriving.shape[1], np.abs(arriving) + arriving_error
-    inherited = _over_tokens(arriving_error, np.abs(x)) + _over_tokens(most, x_error)
-    size = _over_tokens(most, np.abs(x) + x_error)
-    matrix = _sum_error(_over_tokens(arriving, x), inherited, size, 0.0, tokens, format)
+    inherited = over_tokens(arriving_error, np.abs(x)) + over_tokens(most, x_error)
+    size = over_tokens(most, np.abs(x) + x_error)
+    matrix = _sum_error(over_tokens(arriving, x), inherited, size, 0.0, tokens, format)
     over = (0, 1)
     offset = _sum_error(arriving.sum(over), arriving_error.sum(over), most.sum(over), 0.0, tokens, format)
     return matrix, offset

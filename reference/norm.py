@@ -9,7 +9,8 @@ The bounds hold for two passes over a row as for Welford's updates, in any order
 are merged (Chan, Golub & LeVeque 1983), for (x − mean)/s as for x·(1/s) − mean·(1/s), and, in half
 types, for programs that store every intermediate result in the input's format. They do not hold for
 the one-pass variance mean(x²) − mean(x)², whose error grows with the square of mean/√v and not with
-its first power. They presume that the squares of a row can be summed without overflow, and those of the gradients that 1/s³ is in range.
+its first power. They presume that the squares of a row can be summed without overflow, and those of
+the gradients that 1/s³ is in range.
 """
 
 from __future__ import annotations
@@ -77,35 +78,36 @@ def errors(m: Norm, format: Format, given: Array | float = 0.0) -> Errors:
 
     A mean by any order of summation, by running updates or by merged blocks is off by γ(n+16)·max|x|.
     The squares that are summed by Welford's updates are those of distances from running means, which
-    are off by as much; merging blocks doubles it, hence the 6 before √v.
+    are off by as much; merging blocks triples what rounding, not ``given``, does to the variance.
     """
     n, ua, us = m.x.shape[-1], format.accumulator, stored(format)
     lost = format.tiny + (format.eta if format.half else 0.0)
     size = np.abs(m.x) + given
     handed = np.broadcast_to(given, m.x.shape)
-    offset = np.zeros_like(m.mean)
+    offset, own = np.zeros_like(m.mean), np.zeros_like(m.x)
     if m.centred:
-        offset = gamma(n + 16, ua) * size.max(axis=-1, keepdims=True) + _mean(handed) + 3 * lost
-        offset = offset + 3 * us * (np.abs(m.mean) + offset)
-    raw = size + np.abs(m.mean) + offset
-    d = offset + handed
-    d = d + (ua + us) * (np.abs(m.d) + d) + lost
-    if not m.centred and not us:
-        d = handed + 0.0  # nothing is taken off, so nothing is rounded
-    spread = np.sqrt(_mean(d * d))
-    v = 6 * np.sqrt(m.v) * spread + spread**2
-    v = v + (gamma(n + 16, ua) + 4 * us) * (m.v + v) + 4 * lost
-    # the denominator, of which each part and the sum are rounded; it never falls below ε itself
-    under = v + (ua + us) * (2 * m.eps + m.v + v) + 2 * lost
-    share = under / (m.v + m.eps)
+        offset = gamma(n + 16, ua) * size.max(axis=-1, keepdims=True) + 3 * lost
+        offset = offset + 3 * us * (np.abs(m.mean) + offset + _mean(handed))
+        handed = handed + _mean(handed)
+    if m.centred or us:
+        own = offset + (ua + us) * (np.abs(m.d) + offset + handed) + lost
+    raw = size + np.abs(m.mean) + offset + handed
+    d = own + handed
+    spread, spread_of_own = np.sqrt(_mean(d * d)), np.sqrt(_mean(own * own))
+    # the root of the mean square is a norm: an error of d changes it by no more than its own norm; what
+    # updates and merges do besides is 4 (√v + spread)·spread of their own
+    root = np.sqrt(m.v)
+    most = (root + spread) ** 2
+    rounding = 4 * spread_of_own * (root + spread) + (gamma(n + 16, ua) + 4 * us) * most + 4 * lost
+    rounding = rounding + (ua + us) * (2 * m.eps + most + rounding) + 2 * lost
+    # the denominator never falls below ε itself
     floor = np.maximum(m.eps * (1 - 4 * (ua + us)) - 3 * lost, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        lowest = np.maximum((m.v + m.eps) * np.maximum(1 - share, 0.0), floor)
+        lowest = np.maximum(np.maximum(root - spread, 0.0) ** 2 + m.eps - rounding, floor)
         inverse = np.sqrt((m.v + m.eps) / lowest)
     inverse = inverse * (1 + gamma(8, ua) + 2 * us) - 1
-    rounding = 4 * ua + 3 * us
-    z = (d + (np.abs(m.d) + d) * inverse + rounding * (1 + inverse) * raw) / m.s + 2 * lost
-    return Errors(offset, raw, inverse, z)
+    z = (d + (np.abs(m.d) + d) * inverse + (4 * ua + 3 * us) * (1 + inverse) * raw) / m.s + 2 * lost
+    return Errors(offset + _mean(np.broadcast_to(given, m.x.shape)) * m.centred, raw, inverse, z)
 
 
 def output_error(m: Norm, e: Errors, format: Format) -> Array:

@@ -81,7 +81,8 @@ def _masks(
 
 
 @contextmanager
-def _without_fast_path() -> Iterator[None]:
+def without_fast_path() -> Iterator[None]:
+    """The native fast paths of torch switched off."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -136,7 +137,7 @@ default = Implementation(
         "train": partial(mha, training=True),
         "no_grad": partial(mha, within=torch.no_grad),
         "inference_mode": partial(mha, within=torch.inference_mode),
-        "fast path off": partial(mha, within=_without_fast_path),
+        "fast path off": partial(mha, within=without_fast_path),
         "batch second": partial(mha, batch_first=False),
         "need_weights": partial(mha, need_weights=True),
         "need_weights in train": partial(mha, need_weights=True, training=True),
@@ -161,7 +162,7 @@ with_weights = Implementation(
         "train": partial(mha, need_weights=True, training=True),
         "no_grad": partial(mha, need_weights=True, within=torch.no_grad),
         "weights of each head": partial(mha, need_weights=True, average_attn_weights=False),
-        "fast path off": partial(mha, need_weights=True, within=_without_fast_path),
+        "fast path off": partial(mha, need_weights=True, within=without_fast_path),
     },
     known={
         "multihead.an_empty_row_follows_its_dialect": NAN_LEAKS,

@@ -1,0 +1,170 @@
+"""The cases that the laws of an encoder block draw: sizes, which kind of block, masks, fills and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqlaws.formats import Array, Format
+from seqlaws.inputs import Inputs
+from seqlaws.spec.attention import MASK_SHAPES, AttentionCase
+from seqlaws.subject import Cases, Claims
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+FILLS = ("normal", "faint", "strong", "grid", "level", "uneven")
+AXES = {
+    "x": "BQE", "W_q": "DE", "W_k": "DE", "W_v": "DE", "W_o": "ED", "b_q": "D", "b_k": "D", "b_v": "D", "b_o": "E",
+    "W_1": "FE", "b_1": "F", "W_2": "EF", "b_2": "E", "g_1": "E", "s_1": "E", "g_2": "E", "s_2": "E",
+}  # fmt: skip
+WEIGHTS = tuple(name for name in AXES if name != "x")
+
+
+@dataclass(frozen=True)
+class EncoderCase:
+    """Sizes, pre-norm or post-norm, the mask (as for attention), a fill, a gain and a seed.
+
+    ``width`` is that of one head and ``hidden`` that of the feed-forward part. ``gain`` scales the
+    matrices, which at 1 keep the size of what they map. ``fill`` is one of FILLS, or "mixed": all of
+    them in turn.
+    """
+
+    batch: int
+    heads: int
+    width: int
+    length: int
+    hidden: int
+    norm_first: bool = False
+    mask: str = "none"
+    mask_axes: str = "B11K"
+    pattern: str = "random"
+    gain: float = 1.0
+    fill: str = "mixed"
+    seed: int = 0
+
+    def inputs(self, format: Format) -> Inputs:
+        """Every batch row is a sub-case with a fill of its own; all share the weights."""
+        rng = np.random.default_rng(self.seed)
+        sizes = {"E": self.heads * self.width, "D": self.heads * self.width, "F": self.hidden}
+        arrays: dict[str, Array | None] = {
+            "x": np.stack([self._tokens(row, rng, (self.length, sizes["E"])) for row in range(self.batch)])
+        }
+        for name in WEIGHTS:
+            shape = tuple(sizes[letter] for letter in AXES[name])
+            if name.startswith("W"):
+                arrays[name] = self.gain / np.sqrt(shape[1]) * rng.standard_normal(shape)
+            elif name.startswith("g"):
+                arrays[name] = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 2.0, shape)
+            else:
+                arrays[name] = 0.5 * rng.standard_normal(shape)
+        masks = AttentionCase(
+            self.batch, self.heads, self.heads, self.length, self.length, 1, 1,
+            self.mask, self.mask_axes, self.pattern, seed=self.seed,
+        ).inputs(format)  # fmt: skip
+        arrays["mask"] = masks.mask
+        options = {"num_heads": self.heads, "norm_first": self.norm_first}
+        return Inputs("encoder", format, arrays, options, AXES | {"mask": masks.axes["mask"]}, self.seed, self.batch)
+
+    def _tokens(self, row: int, rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+        tokens: Array = rng.standard_normal(shape)
+        match FILLS[row % len(FILLS)] if self.fill == "mixed" else self.fill:
+            case "faint":
+                tokens = 0.1 * tokens
+            case "strong":
+                tokens = 3.0 * tokens
+            case "grid":
+                tokens = rng.integers(-8, 9, shape) / 4.0
+            case "level":
+                tokens = 4.0 + tokens
+            case "uneven":
+                tokens = tokens * 10.0 ** rng.uniform(-1.0, 0.5, shape)
+        return tokens
+
+
+def adapted(case: EncoderCase, claims: Claims) -> EncoderCase:
+    """The nearest case that an implementation with these claims accepts."""
+    if case.mask == "float" and "float_mask" not in claims.can:
+        case = replace(case, mask="bool")
+    if case.mask == "bool" and "bool_mask" not in claims.can:
+        case = replace(case, mask="hiding" if "float_mask" in claims.can else "none")
+    if not case.norm_first and "post_norm" not in claims.can:
+        case = replace(case, norm_first=True)
+    if case.norm_first and "pre_norm" not in claims.can:
+        case = replace(case, norm_first=False)
+    return case
+
+
+TRAPS = (
+    EncoderCase(61, 2, 5, 7, 11, seed=1),
+    EncoderCase(61, 2, 5, 7, 11, norm_first=True, seed=2),
+    EncoderCase(37, 4, 6, 9, 13, True, mask="bool", seed=3),
+    EncoderCase(4, 4, 4, 4, 16, False, mask="float", mask_axes="B1QK", seed=4),  # batch, heads, tokens, width: all 4
+    EncoderCase(5, 3, 5, 33, 17, True, mask="float", mask_axes="BHQK", seed=5),
+    EncoderCase(6, 6, 1, 6, 6, False, mask="bool", mask_axes="1HQK", seed=6),  # every size is 6
+    EncoderCase(5, 2, 8, 5, 32, False, mask="bool", pattern="left", gain=2.0, seed=7),
+    EncoderCase(1, 1, 7, 1, 5, True, gain=0.5, seed=8),  # one entry, one head, one token
+)
+HEADS = ((1, 2), (1, 7), (2, 1), (2, 3), (2, 8), (3, 2), (3, 5), (4, 4), (4, 6), (6, 1), (8, 2))
+LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 32, 33)
+
+
+def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
+    """Some traps and drawn cases, with some fields fixed; a tuple offers several values for a field."""
+
+    def settle(case: EncoderCase, index: int) -> EncoderCase:
+        chosen = {
+            name: value[index % len(value)] if isinstance(value, tuple) else value for name, value in fixed.items()
+        }
+        return replace(case, **chosen)
+
+    def always(claims: Claims) -> Iterable[EncoderCase]:
+        return dict.fromkeys(adapted(settle(case, index), claims) for index, case in enumerate(TRAPS[:traps]))
+
+    def strategy(claims: Claims) -> SearchStrategy[EncoderCase]:
+        from hypothesis import strategies as st
+
+        @st.composite
+        def build(draw: Any) -> EncoderCase:
+            heads, width = draw(st.sampled_from(HEADS))
+            length = draw(st.sampled_from((*LENGTHS, heads, heads * width)))
+            hidden = draw(st.sampled_from((1, 3, 8, 13, 4 * width, heads * width)))
+            cost = length * heads * width * (length + 3 * heads * width + hidden)
+            batches = [count for count in (1, heads, length, 37, 64) if count * cost < 500_000]
+            drawn = EncoderCase(
+                draw(st.sampled_from(batches or [1])),
+                heads,
+                width,
+                length,
+                hidden,
+                draw(st.booleans()),
+                draw(st.sampled_from(("none", "bool", "float"))),
+                draw(st.sampled_from(MASK_SHAPES)),
+                draw(st.sampled_from(("random", "left", "right", "anticausal", "all"))),
+                draw(st.sampled_from((0.5, 1.0, 2.0))),
+                draw(st.sampled_from(("mixed", *FILLS))),
+                draw(st.integers(0, 2**32 - 1)),
+            )
+            return adapted(settle(drawn, draw(st.integers(0, 62))), claims)
+
+        return build()
+
+    return Cases(always, strategy)
+
+
+EVERY_LENGTH = (*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129)
+
+
+def every_length() -> Cases:
+    """One case of every length about which a kernel may have ideas, pre-norm and post-norm in turn."""
+
+    def swept(claims: Claims) -> Iterable[EncoderCase]:
+        drawn = (
+            EncoderCase(2, 2, 4, length, 8, bool(length % 2), fill="normal", seed=length) for length in EVERY_LENGTH
+        )
+        return (adapted(case, claims) for case in drawn)
+
+    return Cases(swept, cases().strategy)

@@ -1,0 +1,94 @@
+"""The encoder block's values and gradients: compared with the definition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, VALUES, law
+from seqlaws.spec.encoder import ANY_MASK, encoder, visible
+from seqlaws.spec.encoder.drawing import WEIGHTS, cases, every_length
+from seqlaws.spec.encoder.masks import PADDED
+from seqlaws.spec.encoder.wiring import PLAIN
+from seqlaws.verdict import Verdict, differs, every, identical, vacuous, within
+
+if TYPE_CHECKING:
+    from seqlaws.run import Run
+
+
+@law(encoder, VALUES)
+def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
+    """The output is that of attention and feed-forward part, each with its residual and its norm.
+
+    a = x + mha(norm₁(x)), y = a + W_2·relu(W_1·norm₂(a) + b_1) + b_2   (pre-norm; post-norm alike)
+
+    Why: this is the equation itself, on whatever sizes, masks and weights were drawn; it is the
+    backstop for every fault that all ways of asking have in common.
+
+    Source: Vaswani et al. 2017, section 3; Xiong et al. 2020, arXiv:2002.04745.
+    """
+    return within(block(x))
+
+
+@law(encoder, VALUES, cases=every_length(), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_length(block: Run, x: Inputs) -> Verdict:
+    """The definition holds for sequences of 1 to 17 tokens, and about 32, 64 and 128.
+
+    y = block(x) for T = 1 … 17, 31 … 33, 63 … 65, 127 … 129
+
+    Why: tables, buffers and tiles have a size. What is right up to it and wrong beyond passes every
+    test with short sentences.
+    """
+    return within(block(x))
+
+
+@law(encoder, GRADIENTS, cases=PLAIN, needs=("gradient",))
+def every_weight_receives_a_gradient(block: Run, x: Inputs) -> Verdict:
+    """Each weight but the key bias gets a gradient, and so do both of its ends.
+
+    ∂⟨y, g⟩/∂W ≠ 0 in the first and in the last row, for every W but b_k
+
+    Why: a weight that is detached, copied or re-created on the way keeps its initial value for ever,
+    and the loss goes down without it.
+    """
+    if x.x.size < 60 or min(x.x.shape) < 4:
+        return vacuous()
+    names = tuple(name for name in WEIGHTS if name != "b_k")
+    found = block.gradient(x, x.noise("cotangent", x.x.shape), names)
+    return every(*[
+        differs(found[name].value[place].reshape(1, -1), np.zeros((1, found[name].value[place].size))).called(name)
+        for name in names
+        for place in (0, -1)
+    ])  # fmt: skip
+
+
+@law(encoder, GRADIENTS, cases=PADDED, needs=("gradient", *ANY_MASK))
+def hidden_tokens_receive_no_gradient(block: Run, x: Inputs) -> Verdict:
+    """If the loss reads only tokens that do not see a token, that token gets a gradient of exactly 0.
+
+    m_j = False for all queries, g_j = 0  ⇒  ∂⟨y, g⟩/∂x_j = 0
+
+    Why: what does not reach the output must not be trained by it. Gradient that arrives at padding
+    moves embeddings that nobody looked at.
+    """
+    hidden = ~np.broadcast_to(visible(x).any(axis=(1, 2)), x.x.shape[:2])
+    if not hidden.any() or hidden.all():
+        return vacuous()
+    cotangent = np.where(hidden[..., None], 0.0, x.noise("cotangent", x.x.shape))
+    found = block.gradient(x, cotangent, ("x",))["x"].value[hidden]
+    return identical(found, np.zeros(found.shape))
+
+
+@law(encoder, GRADIENTS, cases=cases(fill=("normal", "grid", "strong", "level"), gain=(0.5, 1.0)), needs=("gradient",))
+def agrees_with_the_gradient_of_its_definition(block: Run, x: Inputs) -> Verdict:
+    """Tokens and weights get the gradients of the definition.
+
+    ∂y/∂x = (1 + ∂ffn/∂norm₂·∂norm₂/∂a)·(1 + ∂mha/∂norm₁·∂norm₁/∂x)   (pre-norm; post-norm alike)
+
+    Why: the 1 is what lets a gradient pass through a hundred blocks. A branch that is detached, or a
+    backward pass of a fused part, is wrong while the output is right.
+    """
+    found = block.gradient(x, x.noise("cotangent", x.x.shape), block.subject.differentiable)
+    return every(*[within(each).called(name) for name, each in found.items()])
