@@ -57,7 +57,9 @@ def counts_on_into_the_next_entry(x: Tensor, positions: Tensor, base: float = 10
     return rotary(x, further + positions, base)
 
 
-@lesson("rotary", "nasty", caught_by=("follows_its_positions",), incident="lucidrains/rotary-embedding-torch#11")
+@lesson(
+    "rotary", "nasty", caught_by=("treats_heads_and_entries_alike",), incident="lucidrains/rotary-embedding-torch#11"
+)
 def keeps_tables_by_shape(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Tables are kept from one call to the next, by how many positions there are and not by which.
 

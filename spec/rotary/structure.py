@@ -88,7 +88,7 @@ def treats_heads_and_entries_alike(rotary: Any, x: Inputs) -> Verdict:
     )
 
 
-@law(rotary, STRUCTURE, after=APART)
+@law(rotary, STRUCTURE, after=(*APART, "treats_heads_and_entries_alike"))
 def follows_its_positions(rotary: Any, x: Inputs) -> Verdict:
     """Tokens that change places together with their positions change places in the result.
 
@@ -103,7 +103,13 @@ def follows_its_positions(rotary: Any, x: Inputs) -> Verdict:
     return consistent(rotary(x.take("T", order)), rotary(x).take(order, 2))
 
 
-@law(rotary, STRUCTURE, needs=("per_row",), cases=cases(per_row=True), after=APART)
+@law(
+    rotary,
+    STRUCTURE,
+    needs=("per_row",),
+    cases=cases(per_row=True),
+    after=(*APART, "treats_heads_and_entries_alike", "follows_its_positions"),
+)
 def reads_a_row_of_positions_for_every_entry(rotary: Any, x: Inputs) -> Verdict:
     """With positions [B,T], every batch entry is turned by its own row.
 
