@@ -164,8 +164,10 @@ def _exact_gradient(x: Inputs, cotangent: Array, dialect: Mapping[str, str]) -> 
 def _simpler(x: Inputs) -> Iterator[Inputs]:
     if x.base is not None:
         yield x.but(base=None)
+    least = x.positions.min(initial=x.positions.max(initial=0))
+    if least > 0:
+        yield x.but(positions=x.positions - least)
     if x.positions.any():
-        yield x.but(positions=x.positions - x.positions.min())
         yield x.but(positions=x.positions // 2)
 
 

@@ -103,7 +103,7 @@ def scores_depend_on_the_offset_alone(rotary: Any, x: Inputs) -> Verdict:
     """
     if not x.size("T"):
         return vacuous()
-    keys = x.but(x=x.noise("keys", x.x.shape))
+    keys = x.but(x=x.grid("keys", x.x.shape))
 
     def scores(shift: int) -> Any:
         positions = x.positions + shift
