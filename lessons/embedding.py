@@ -145,7 +145,7 @@ class _LastOneWins(torch.autograd.Function):
         return F.embedding(ids, table)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, g: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, g: Tensor) -> tuple[None, Tensor]:
         (ids,) = ctx.saved_tensors  # type: ignore[attr-defined]
         found = g.new_zeros(ctx.rows, g.shape[-1])  # type: ignore[attr-defined]
         found[ids.reshape(-1)] = g.reshape(-1, g.shape[-1])

@@ -1,22 +1,28 @@
-"""The references of normalisation and embedding, judged like anybody else."""
+"""The references of normalisation, embedding and the encoder block, judged like anybody else."""
 
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from seqlaws.formats import Array
 from seqlaws.implementation import Implementation
 from seqlaws.reference import embedding as embedding_reference
+from seqlaws.reference import encoder as encoder_reference
 from seqlaws.reference import norm as norm_reference
 
 DTYPES = ("float16", "float32", "float64")
 
 
+def _wide(array: Array | None) -> Any:
+    return array if array is None or array.dtype == bool else array.astype(np.float64)
+
+
 def _norm(x: Array, gain: Array, shift: Array, eps: float, *, kind: str) -> Array:
-    wide = (each.astype(np.float64) for each in (x, gain, shift))
-    return norm_reference.norm(*wide, eps, kind=kind).astype(x.dtype)
+    return norm_reference.norm(_wide(x), _wide(gain), _wide(shift), eps, kind=kind).astype(x.dtype)
 
 
 layer_norm = Implementation(
@@ -45,6 +51,22 @@ embedding = Implementation(
     subject="embedding",
     call=embedding_reference.embed,
     can=frozenset(),
+    dtypes=DTYPES,
+    devices=("cpu",),
+    framework="numpy",
+)
+
+
+def _encoder(x: Array, w: Any, *, mask: Array | None, **options: Any) -> Array:
+    weights: Any = SimpleNamespace(**{name: _wide(weight) for name, weight in vars(w).items()})
+    return encoder_reference.encoder_layer(_wide(x), weights, mask=_wide(mask), **options).astype(x.dtype)
+
+
+encoder = Implementation(
+    name="numpy.reference.encoder",
+    subject="encoder",
+    call=_encoder,
+    can=frozenset({"pre_norm", "post_norm", "bool_mask", "float_mask"}),
     dtypes=DTYPES,
     devices=("cpu",),
     framework="numpy",

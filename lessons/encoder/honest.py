@@ -58,7 +58,7 @@ def head_by_head_and_token_by_token(x: Tensor, w: Any, **options: Any) -> Tensor
             scores = q @ k.mT * (1.0 / math.sqrt(width))
             if whole is not None:
                 own_mask = whole[:, head]
-                scores = scores.masked_fill(~own_mask, -math.inf) if mask.dtype == torch.bool else scores + own_mask
+                scores = scores.masked_fill(~own_mask, -math.inf) if own_mask.dtype == torch.bool else scores + own_mask
             total = total + F.linear(weights(scores) @ v, w.W_o[:, own])
         return total + w.b_o
 

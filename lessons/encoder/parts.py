@@ -111,7 +111,7 @@ class _LeakyGradient(torch.autograd.Function):
         return F.relu(x)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return torch.where(x > 0, g, 0.1 * g)
 
