@@ -27,20 +27,21 @@ def gate(name: str, x: Tensor, h: Tensor, w: Any) -> Tensor:
     return x @ matrix.T + h @ recurrent.T + offset
 
 
-def gates(x: Tensor, h: Tensor, w: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def gates(x: Tensor, h: Tensor, w: Any) -> tuple[Tensor, ...]:
     """i, f, g and o before their activations."""
     return gate("i", x, h, w), gate("f", x, h, w), gate("g", x, h, w), gate("o", x, h, w)
 
 
-def combined(i: Tensor, f: Tensor, g: Tensor, o: Tensor, c: Tensor) -> State:
-    """The new hidden state and cell, from what goes into the gates."""
+def combined(gates: tuple[Tensor, ...], c: Tensor) -> State:
+    """The new hidden state and cell, from what goes into i, f, g and o."""
+    i, f, g, o = gates
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def step(x: Tensor, state: State, w: Any) -> State:
     """The hidden state and the cell [B,H] after x [B,D]."""
-    return combined(*gates(x, state[0], w), state[1])
+    return combined(gates(x, state[0], w), state[1])
 
 
 def scan(x: Tensor, state: State, w: Any, step: Step = step) -> Result:

@@ -29,7 +29,7 @@ def plain(x: Tensor, state: State | None, w: Any) -> Result:
 def one_product_for_all_gates(x: Tensor, state: State, w: Any) -> Result:
     """Inputs of all steps are projected first, and the gates come out of one product in four pieces."""
     projected, U = x @ packed(w, "W").mT + packed(w, "b"), packed(w, "U")
-    return scan(projected, state, w, lambda a, s, w: combined(*(a + s[0] @ U.T).chunk(4, dim=1), s[1]))
+    return scan(projected, state, w, lambda a, s, w: combined((a + s[0] @ U.T).chunk(4, dim=1), s[1]))
 
 
 @honest("lstm")
@@ -46,7 +46,7 @@ def sums_one_by_one(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         pre = ((W * a[:, None]).sum(dim=-1) + b) + (b + torch.einsum("bh,gh->bg", s[0], U))
-        return combined(*pre.chunk(4, dim=1), s[1])
+        return combined(pre.chunk(4, dim=1), s[1])
 
     return scan(x, state, w, step)
 

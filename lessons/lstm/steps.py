@@ -21,7 +21,7 @@ def shows_the_cell_as_it_is(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         i, f, g, o = gates(a, s[0], w)
-        _, c = combined(i, f, g, o, s[1])
+        _, c = combined((i, f, g, o), s[1])
         return torch.sigmoid(o) * c, c
 
     return scan(x, state, w, step)
@@ -66,7 +66,7 @@ def squashes_after_the_output_gate(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         i, f, g, o = gates(a, s[0], w)
-        _, c = combined(i, f, g, o, s[1])
+        _, c = combined((i, f, g, o), s[1])
         return torch.tanh(torch.sigmoid(o) * c), c
 
     return scan(x, state, w, step)
@@ -127,7 +127,7 @@ def couples_input_and_forget_gate(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         _, f, g, o = gates(a, s[0], w)
-        return combined(-f, f, g, o, s[1])
+        return combined((-f, f, g, o), s[1])
 
     return scan(x, state, w, step)
 
@@ -141,7 +141,7 @@ def shows_the_cell_of_the_step_before(x: Tensor, state: State, w: Any) -> Result
 
     def step(a: Tensor, s: State, w: Any) -> State:
         i, f, g, o = gates(a, s[0], w)
-        _, c = combined(i, f, g, o, s[1])
+        _, c = combined((i, f, g, o), s[1])
         return torch.sigmoid(o) * torch.tanh(s[1]), c
 
     return scan(x, state, w, step)
@@ -156,7 +156,7 @@ def has_peepholes(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         i, f, g, o = gates(a, s[0], w)
-        return combined(i, f + 0.05 * s[1], g, o, s[1])
+        return combined((i, f + 0.05 * s[1], g, o), s[1])
 
     return scan(x, state, w, step)
 
@@ -169,7 +169,7 @@ def clips_its_cell(x: Tensor, state: State, w: Any) -> Result:
     """
 
     def step(a: Tensor, s: State, w: Any) -> State:
-        return combined(*gates(a, s[0], w), s[1].clamp(-2, 2))
+        return combined(gates(a, s[0], w), s[1].clamp(-2, 2))
 
     return scan(x, state, w, step)
 
@@ -182,7 +182,7 @@ def stores_its_cell_in_bfloat16(x: Tensor, state: State, w: Any) -> Result:
     """
 
     def step(a: Tensor, s: State, w: Any) -> State:
-        h, c = combined(*gates(a, s[0], w), s[1])
+        h, c = combined(gates(a, s[0], w), s[1])
         return h, c.bfloat16().to(c.dtype)
 
     return scan(x, state, w, step)
@@ -196,7 +196,7 @@ def keeps_its_cell_in_float32(x: Tensor, state: State, w: Any) -> Result:
     """
 
     def step(a: Tensor, s: State, w: Any) -> State:
-        h, c = combined(*gates(a, s[0], w), s[1])
+        h, c = combined(gates(a, s[0], w), s[1])
         return h, c.float().to(c.dtype)
 
     return scan(x, state, w, step)
@@ -211,7 +211,7 @@ def adds_the_old_hidden_state(x: Tensor, state: State, w: Any) -> Result:
 
     def step(a: Tensor, s: State, w: Any) -> State:
         i, f, g, o = gates(a, s[0], w)
-        h, c = combined(i, f, g, o, s[1])
+        h, c = combined((i, f, g, o), s[1])
         return h + torch.sigmoid(-o) * s[0], c
 
     return scan(x, state, w, step)

@@ -1,0 +1,251 @@
+"""torch.nn.RNN, LSTM and GRU, and their cells: one direction of one layer, in every form in which it comes.
+
+A layer is asked with the batch first and second, packed with full and with ragged lengths, one
+sequence at a time, step by step through the cell, and as the backward direction of a layer that runs
+both ways, on sequences that are turned round.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqlaws.formats import DTYPES
+from seqlaws.implementation import Implementation, Known
+from seqlaws.spec.gru import GruCase
+from seqlaws.spec.lstm import LstmCase
+from seqlaws.spec.rnn import RnnCase
+
+LAYERS: Mapping[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: Mapping[str, Any] = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
+GATES = {"rnn": ("",), "lstm": ("_i", "_f", "_g", "_o"), "gru": ("_r", "_z", "_n")}
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+def packed(kind: str, w: Any) -> dict[str, Tensor]:
+    """The weights as torch packs them; the state has an offset of its own, which only a GRU's candidate uses."""
+    named = {
+        f"{theirs}_{side}": torch.cat([getattr(w, ours + gate) for gate in GATES[kind]])
+        for theirs, side, ours in (("weight", "ih", "W"), ("weight", "hh", "U"), ("bias", "ih", "b"))
+    }
+    named["bias_hh"] = torch.zeros_like(named["bias_ih"])
+    if kind == "gru":
+        named["bias_hh"] = torch.cat([0 * w.b_r, 0 * w.b_z, w.c_n])
+    return named
+
+
+def mapped(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """The state with every part of it changed."""
+    return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
+
+
+def layer(
+    x: Tensor,
+    state: Any,
+    w: Any,
+    *,
+    kind: str,
+    batch_first: bool = True,
+    lengths: list[int] | None = None,
+    both: bool = False,
+    within: Context = nullcontext,
+) -> Any:
+    """x [B,T,D] and a state of [B,H] to (hs, last) by the layer; with ``both``, by its backward direction."""
+    named = packed(kind, w)
+    size = named["weight_hh"].shape[1]
+    parameters = {f"{name}_l0": 0.5 * each if both else each for name, each in named.items()}
+    if both:
+        parameters |= {f"{name}_l0_reverse": each for name, each in named.items()}
+        # the forward direction has other weights, and starts from another state
+        state = None if state is None else mapped(lambda s: torch.stack([0.5 * s, s]), state)
+    elif state is not None:
+        state = mapped(lambda s: s.unsqueeze(0).contiguous(), state)
+    module = LAYERS[kind](
+        named["weight_ih"].shape[1], size, batch_first=batch_first, bidirectional=both, device="meta"
+    )  # fmt: skip
+    given: Any = x if batch_first else x.transpose(0, 1)
+    if lengths is not None:
+        given = pack_padded_sequence(given, torch.tensor(lengths), batch_first, enforce_sorted=False)
+    with within():
+        hs, last = functional_call(module, parameters, (given, state))
+    if lengths is not None:
+        hs, _ = pad_packed_sequence(hs, batch_first, total_length=x.shape[1])
+    hs = hs if batch_first else hs.transpose(0, 1)
+    return hs[..., -size:], mapped(lambda s: s[-1], last)
+
+
+def full_lengths(x: Tensor, state: Any, w: Any, *, kind: str, within: Context = nullcontext) -> Any:
+    """Packed, all sequences equally long."""
+    return layer(x, state, w, kind=kind, lengths=[x.shape[1]] * x.shape[0], within=within)
+
+
+def ragged(x: Tensor, state: Any, w: Any, *, kind: str, both: bool = False) -> Any:
+    """Packed among shorter and longer sequences, with loud padding behind."""
+    count, length = x.shape[0], x.shape[1]
+    padded = torch.cat([x, 100.0 + x.new_zeros((count, 2, x.shape[2]))], dim=1)
+    company = [1 + place % (length + 2) for place in range(count)]
+    doubled = None if state is None else mapped(lambda s: torch.cat([s, s.flip(0)]), state)
+    everybody = torch.cat([padded, padded.flip(0)])
+    hs, last = layer(everybody, doubled, w, kind=kind, lengths=[length] * count + company, both=both)
+    return hs[:count, :length], mapped(lambda s: s[:count], last)
+
+
+def backwards(x: Tensor, state: Any, w: Any, *, kind: str, run: Callable[..., Any] = layer) -> Any:
+    """By the backward direction of a layer that runs both ways, on sequences that are turned round."""
+    hs, last = run(x.flip(1), state, w, kind=kind, both=True)
+    return hs.flip(1), last
+
+
+def one_by_one(x: Tensor, state: Any, w: Any, *, kind: str) -> Any:
+    """Each sequence without a batch."""
+    named = {f"{name}_l0": each for name, each in packed(kind, w).items()}
+    module = LAYERS[kind](named["weight_ih_l0"].shape[1], named["weight_hh_l0"].shape[1], device="meta")
+
+    def alone(row: int) -> Any:
+        own = None if state is None else mapped(lambda s: s[row : row + 1], state)
+        return functional_call(module, named, (x[row], own))
+
+    found = [alone(row) for row in range(x.shape[0])]
+    hs, lasts = zip(*found, strict=True)
+    parts = [torch.cat(each) for each in zip(*lasts, strict=True)] if kind == "lstm" else torch.cat(lasts)
+    return torch.stack(hs), tuple(parts) if kind == "lstm" else parts
+
+
+def cell(x: Tensor, state: Any, w: Any, *, kind: str, within: Context = nullcontext) -> Any:
+    """Step by step through the cell."""
+    named = packed(kind, w)
+    size = named["weight_hh"].shape[1]
+    module = CELLS[kind](named["weight_ih"].shape[1], size, device="meta")
+    outputs = []
+    with within():
+        if state is None and not x.shape[1]:
+            zeros = x.new_zeros((x.shape[0], size))
+            state = (zeros, zeros) if kind == "lstm" else zeros
+        for t in range(x.shape[1]):
+            state = functional_call(module, named, (x[:, t], state))
+            outputs.append(state[0] if kind == "lstm" else state)
+        return torch.stack(outputs, dim=1) if outputs else x.new_zeros((x.shape[0], 0, size)), state
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """The layer's own kernels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about graphics processors that are not there
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def no_empty_sequence(case: Any) -> Known:
+    """What is known of sequences without any step."""
+    return Known(
+        "a sequence of no steps is refused, where it should leave the state as it is",
+        case=case,
+        script="docs/known/rnn_empty_sequence.py",
+    )
+
+
+def _accepts_any_width(dtype: torch.dtype) -> bool:
+    """Whether this CPU runs packed sequences of this type by the kernel that does not look at their width."""
+    zeros = {name: torch.zeros(2, 3 if name in LstmCase.MATRICES else 2, dtype=dtype) for name in LstmCase.WEIGHTS}
+    w = SimpleNamespace(**{name: each[0] if name in LstmCase.OFFSETS else each for name, each in zeros.items()})
+    try:
+        layer(torch.ones(1, 1, 2, dtype=dtype), None, w, kind="lstm", lengths=[1])
+    except RuntimeError:
+        return False
+    return True
+
+
+ACCEPTING = tuple(name for name in DTYPES if _accepts_any_width(getattr(torch, name)))
+
+UNCHECKED = Known(
+    "packed sequences skip the check of sizes, and oneDNN's kernel reads weights as wide as the input seems to be",
+    case=LstmCase(2, 3, 3, 2, seed=1),
+    dtypes=ACCEPTING,
+    devices=("cpu",),
+    script="docs/known/lstm_packed_width.py",
+    link="https://github.com/pytorch/pytorch/issues/195803",
+)
+
+
+def _empty(kind: str, case: Any) -> dict[str, Known]:
+    laws = ("accepts_none_and_one", "an_empty_sequence_keeps_the_state")
+    return {f"{kind}.{law}": no_empty_sequence(case) for law in laws}
+
+
+def _packed_paths(kind: str) -> dict[str, Callable[..., Any]]:
+    return {
+        "packed, ragged": partial(ragged, kind=kind),
+        "backward direction, ragged": partial(backwards, kind=kind, run=ragged),
+    }
+
+
+def _layer(kind: str, case: Any, dialect: Mapping[str, str], more: Mapping[str, Callable[..., Any]]) -> Implementation:
+    paths: dict[str, Callable[..., Any]] = {
+        "cells": partial(cell, kind=kind),
+        "batch second": partial(layer, kind=kind, batch_first=False),
+        "one by one": partial(one_by_one, kind=kind),
+        "backward direction": partial(backwards, kind=kind),
+        "no_grad": partial(layer, kind=kind, within=torch.no_grad),
+        "inference_mode": partial(layer, kind=kind, within=torch.inference_mode),
+        "oneDNN off": partial(layer, kind=kind, within=without_onednn),
+        **more,
+    }
+    return Implementation(
+        name=f"torch.nn.{LAYERS[kind].__name__}",
+        subject=kind,
+        call=partial(layer, kind=kind),
+        dialect=dialect,
+        paths=paths,
+        known=_empty(kind, case),
+    )
+
+
+def _cell(kind: str, dialect: Mapping[str, str]) -> Implementation:
+    return Implementation(
+        name=f"torch.nn.{CELLS[kind].__name__}",
+        subject=kind,
+        call=partial(cell, kind=kind),
+        dialect=dialect,
+        paths={
+            "no_grad": partial(cell, kind=kind, within=torch.no_grad),
+            "inference_mode": partial(cell, kind=kind, within=torch.inference_mode),
+        },
+    )
+
+
+ZEROS = {"missing_state": "zeros"}
+AFTER = {**ZEROS, "reset": "after"}
+
+RNN, LSTM, GRU = RnnCase(2, 3, 3, 2, seed=1), LstmCase(2, 3, 3, 2, seed=1), GruCase(2, 3, 3, 2, seed=1)
+
+rnn = _layer("rnn", RNN, ZEROS, {"packed": partial(full_lengths, kind="rnn"), **_packed_paths("rnn")})
+gru = _layer("gru", GRU, AFTER, {"packed": partial(full_lengths, kind="gru"), **_packed_paths("gru")})
+lstm = _layer("lstm", LSTM, ZEROS, {})
+# what only packed sequences get wrong must not hide what the other paths might
+lstm_packed = Implementation(
+    name="torch.nn.LSTM.packed",
+    subject="lstm",
+    call=partial(full_lengths, kind="lstm"),
+    dialect=ZEROS,
+    paths={"no_grad": partial(full_lengths, kind="lstm", within=torch.no_grad)},
+    known={**_empty("lstm", LSTM), "lstm.refuses_malformed_input": UNCHECKED},
+)
+lstm_ragged = Implementation(
+    name="torch.nn.LSTM.packed.ragged",
+    subject="lstm",
+    call=partial(ragged, kind="lstm"),
+    dialect=ZEROS,
+    paths={"backward direction": partial(backwards, kind="lstm", run=ragged)},
+    known=_empty("lstm", LSTM),
+)
+rnn_cell, lstm_cell, gru_cell = _cell("rnn", ZEROS), _cell("lstm", ZEROS), _cell("gru", AFTER)
