@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from seqlaws.checking import check
     from seqlaws.errors import Misunderstood
     from seqlaws.implementation import Implementation, Known
+    from seqlaws.modules import module
     from seqlaws.plugin import tests_for
     from seqlaws.result import Report, Result
 
 __version__ = "0.1.0"
-__all__ = ["Implementation", "Known", "Misunderstood", "Report", "Result", "check", "tests_for"]
+__all__ = ["Implementation", "Known", "Misunderstood", "Report", "Result", "check", "module", "tests_for"]
 
 _HOMES = {
     "Implementation": "seqlaws.implementation",
@@ -30,6 +31,7 @@ _HOMES = {
     "Report": "seqlaws.result",
     "Result": "seqlaws.result",
     "check": "seqlaws.checking",
+    "module": "seqlaws.modules",
     "tests_for": "seqlaws.plugin",
 }
 

@@ -27,6 +27,16 @@ def _module(size: int, num_heads: int, training: bool, batch_first: bool) -> nn.
     return made.train(training)
 
 
+def parameters(w: Any) -> dict[str, Tensor]:
+    """The weights under the names that torch has for them."""
+    return {
+        "in_proj_weight": torch.cat([w.W_q, w.W_k, w.W_v]),
+        "in_proj_bias": torch.cat([w.b_q, w.b_k, w.b_v]),
+        "out_proj.weight": w.W_o,
+        "out_proj.bias": w.b_o,
+    }
+
+
 def mha(
     query: Tensor,
     key: Tensor,
@@ -42,19 +52,15 @@ def mha(
     **options: bool,
 ) -> Tensor:
     """Query [B,Tq,E] and key, value [B,Tk,E] to [B,Tq,E], by the module with these weights."""
-    parameters = {
-        "in_proj_weight": torch.cat([w.W_q, w.W_k, w.W_v]),
-        "in_proj_bias": torch.cat([w.b_q, w.b_k, w.b_v]),
-        "out_proj.weight": w.W_o,
-        "out_proj.bias": w.b_o,
-    }
-    masks = _masks(mask, is_causal, query.shape[0], num_heads, query.shape[1], key.shape[1], query.device)
+    masks = masks_of(mask, is_causal, query.shape[0], num_heads, query.shape[1], key.shape[1], query.device)
     if not batch_first:
         # one tensor must stay one tensor
         query, key, value = _turned(query, key, value)
     with within():
         module = _module(query.shape[-1], num_heads, training, batch_first)
-        out, _ = functional_call(module, parameters, (query, key, value), {"need_weights": False, **masks, **options})
+        out, _ = functional_call(
+            module, parameters(w), (query, key, value), {"need_weights": False, **masks, **options}
+        )
     return out if batch_first else out.transpose(0, 1)
 
 
@@ -63,7 +69,7 @@ def _turned(*tensors: Tensor) -> Iterator[Tensor]:
     return (turned[id(tensor)] for tensor in tensors)
 
 
-def _masks(
+def masks_of(
     mask: Tensor | None, is_causal: bool, batch: int, heads: int, queries: int, keys: int, device: torch.device
 ) -> dict[str, Any]:
     """The arguments that say the same: True hides there, shapes are [Tq,Tk], [B,Tk] or [B·H,Tq,Tk]."""

@@ -1,0 +1,125 @@
+"""Modules of a user's own that stand in for one of torch's, judged by one line.
+
+    mine = seqlaws.module(MyLSTM, like="torch.nn.LSTM")
+    mine = seqlaws.module(MyGRU, like="torch.nn.GRU", names={"weight_ih_l0": "kernel", ...})
+
+The class is made with the arguments of the other one, and is given the weights of each case under the
+names that the other one has for them, or under its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from seqlaws.errors import Misunderstood
+from seqlaws.implementation import Implementation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Build = Callable[..., "nn.Module"]
+# what torch holds besides the weights of a subject, always zero: a module may lack it
+ZERO = {"rnn": ("bias_hh_l0",), "lstm": ("bias_hh_l0",)}
+
+
+def module(
+    build: Build, *, like: str, names: Mapping[str, str] | None = None, name: str = "", **declared: Any
+) -> Implementation:
+    """An Implementation of a class with the interface of one of torch's.
+
+    ``build`` makes a module from the arguments that ``like`` takes: torch.nn.RNN, torch.nn.LSTM or
+    torch.nn.GRU (one layer, batch_first), torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer
+    (batch_first, without dropout). ``names`` gives the module's own names for torch's parameters, where they
+    differ; ``declared`` are further fields of the Implementation. Raises Misunderstood, with one line, where
+    ``like`` is none of these or the parameters do not match.
+    """
+    if like not in _RUNS:
+        raise Misunderstood(f"unknown interface {like!r}; there are: {', '.join(_RUNS)}")
+    subject, run, sizes, dialect = _RUNS[like]
+    title = name or f"{getattr(build, '__module__', '')}.{getattr(build, '__qualname__', build)}".lstrip(".")
+    own = dict(names or {})
+    _check_names(title, subject, build, sizes, own, like)
+    declared.setdefault("dialect", dialect)
+    return Implementation(name=title, subject=subject, call=partial(run, build, own), **declared)
+
+
+def _recurrent(kind: str, build: Build, names: Mapping[str, str], x: Tensor, state: Any, w: Any) -> Any:
+    from seqlaws.adapters.torch_recurrent import mapped, packed
+
+    weights = {f"{name}_l0": each for name, each in packed(kind, w).items()}
+    size = weights["weight_hh_l0"].shape[1]
+    own = _made(build, x.device, x.dtype, x.shape[2], size, batch_first=True)
+    layered = None if state is None else mapped(lambda s: s.unsqueeze(0).contiguous(), state)
+    hs, last = _asked(own, weights, names, (x, layered), {})
+    return hs, mapped(lambda s: s[0], last)
+
+
+def _multihead(
+    build: Build, names: Mapping[str, str], query: Tensor, key: Tensor, value: Tensor, w: Any, *,
+    num_heads: int, mask: Tensor | None = None, is_causal: bool = False,
+) -> Tensor:  # fmt: skip
+    from seqlaws.adapters.torch_multihead import masks_of, parameters
+
+    sizes = (query.shape[0], num_heads, query.shape[1], key.shape[1])
+    own = _made(build, query.device, query.dtype, query.shape[2], num_heads, batch_first=True)
+    options = {"need_weights": False, **masks_of(mask, is_causal, *sizes, query.device)}
+    out: Tensor = _asked(own, parameters(w), names, (query, key, value), options)[0]
+    return out
+
+
+def _encoder(
+    build: Build, names: Mapping[str, str], x: Tensor, w: Any, *,
+    num_heads: int, norm_first: bool, mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    from seqlaws.adapters.torch_encoder import masks_of, parameters
+
+    options = {"dropout": 0.0, "norm_first": norm_first, "batch_first": True}
+    own = _made(build, x.device, x.dtype, x.shape[2], num_heads, len(w.b_1), **options)
+    out: Tensor = _asked(own, parameters(w), names, (x,), masks_of(mask, x.shape[0], num_heads, x.shape[1]))
+    return out
+
+
+_RUNS: dict[str, tuple[str, Callable[..., Any], tuple[int, ...], dict[str, str]]] = {
+    "torch.nn.RNN": ("rnn", partial(_recurrent, "rnn"), (3, 2), {}),
+    "torch.nn.LSTM": ("lstm", partial(_recurrent, "lstm"), (3, 2), {}),
+    "torch.nn.GRU": ("gru", partial(_recurrent, "gru"), (3, 2), {"reset": "after"}),
+    "torch.nn.MultiheadAttention": ("multihead", _multihead, (4, 2), {}),
+    "torch.nn.TransformerEncoderLayer": ("encoder", _encoder, (4, 2, 3), {}),
+}
+
+
+@lru_cache(maxsize=256)
+def _made(build: Build, device: Any, dtype: Any, *sizes: int, **options: Any) -> nn.Module:
+    """A module of these sizes; its own parameters are never used."""
+    return build(*sizes, **options).to(device=device, dtype=dtype)
+
+
+def _asked(
+    own: nn.Module, weights: Mapping[str, Tensor], names: Mapping[str, str], arguments: tuple[Any, ...], options: Any
+) -> Any:
+    from torch.func import functional_call
+
+    present = dict(own.named_parameters())
+    given = {names.get(name, name): each for name, each in weights.items()}
+    return functional_call(own, {name: each for name, each in given.items() if name in present}, arguments, options)
+
+
+def _check_names(
+    title: str, subject: str, build: Build, sizes: tuple[int, ...], names: Mapping[str, str], like: str
+) -> None:
+    """Every weight has a place in the module, and every parameter of the module is a weight."""
+    import torch
+
+    due = set(dict(getattr(torch.nn, like.rpartition(".")[2])(*sizes, device="meta").named_parameters()))
+    unknown = sorted(set(names) - due)
+    if unknown:
+        raise Misunderstood(f"{title}: {like} has no parameter {unknown[0]!r}; it has: {', '.join(sorted(due))}")
+    present = set(dict(build(*sizes).named_parameters()))
+    wanted = {names.get(name, name): name for name in due}
+    missing = sorted(own for own, name in wanted.items() if own not in present and name not in ZERO.get(subject, ()))
+    extra = sorted(present - set(wanted))
+    if missing or extra:
+        what = f"no parameter {missing[0]!r}" if missing else f"a parameter {extra[0]!r} to which no weight belongs"
+        raise Misunderstood(f"{title} has {what}; names={{…}} maps {', '.join(sorted(due))} to its own names")
