@@ -1,4 +1,4 @@
-"""The command line: `seqlaws check`, `laws`, `explain` and `lessons`.
+"""The command line: `seqlaws check`, `measure`, `laws`, `explain` and `lessons`.
 
 Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be understood.
 """
@@ -13,11 +13,12 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import seqlaws
 from seqlaws.errors import Misunderstood
+from seqlaws.measuring import add_measure
+from seqlaws.output import refuse_unwritable, write
 from seqlaws.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _check(asked: argparse.Namespace) -> int:
     addressed = resolve_all(asked.targets)
     addresses = {implementation.name: address for address, implementation in addressed}
     again = _options_to_repeat(asked)
-    _refuse_unwritable(asked.json)
+    refuse_unwritable(asked.json)
     out, err = Terminal.of(sys.stderr if asked.json == "-" else sys.stdout), Terminal.of(sys.stderr)
     live = Live(out, err)
 
@@ -111,21 +112,8 @@ def _options_to_repeat(asked: argparse.Namespace) -> str:
     )
 
 
-def _refuse_unwritable(file: str | None) -> None:
-    if file and file != "-":
-        try:
-            Path(file).open("a").close()
-        except OSError as error:
-            raise Misunderstood(f"cannot write {file}: {error.strerror}") from None
-
-
 def _write_json(report: Report, file: str) -> None:
-    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n"
-    if file == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        Path(file).write_text(text, encoding="utf-8")
+    write(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", file)
 
 
 def _laws(asked: argparse.Namespace) -> int:
@@ -188,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=_positive, default=limit, metavar="SECONDS", help=f"for one call (default: {limit:g})")
     add("--memory", type=_positive, metavar="GIB", help="for one call (default: half of what is free)")
 
+    add_measure(commands)
     for name, run, argument, optional, text in (
         ("laws", _laws, "subject", True, "list the laws, of one subject or of all"),
         ("explain", _explain, "law", False, "say what a law claims, why, and which lessons it catches"),

@@ -54,7 +54,7 @@ def _addressed(target: str) -> list[Addressed]:
         raise Misunderstood(f"{target!r} names no module, file or shipped adapter")
     if ":" not in target and place.partition(".")[0] in _libraries() and not _is_path(place):
         return [(each.name, each) for each in _shipped(place)]
-    module = _load_file(place) if _is_path(place) else _load_module(place)
+    module = load_place(place)
     if ":" in target:
         return [(target, each) for each in _named(module, place, name)]
     found = _at_top_level(module)
@@ -136,6 +136,11 @@ def _how_to_wrap(module: ModuleType) -> str:
 
 def _is_path(place: str) -> bool:
     return place.endswith(".py") or os.sep in place or "/" in place
+
+
+def load_place(place: str) -> ModuleType:
+    """The module of a file or of a dotted name; Misunderstood, in one line, if there is none."""
+    return _load_file(place) if _is_path(place) else _load_module(place)
 
 
 def _load_file(place: str) -> ModuleType:

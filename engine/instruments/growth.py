@@ -1,0 +1,55 @@
+"""Growth: how a whole number grows as the sequence doubles, told from exact values and never by regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+LENGTHS = (2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The values of a quantity at lengths that double, and the class that they show.
+
+    ``order`` is "O(1)", "O(log n)", "O(n)", "O(n²)" or "unclassified": where the values fit none of
+    them exactly, none is claimed.
+    """
+
+    lengths: tuple[int, ...]
+    values: tuple[int, ...]
+    order: str
+
+    @classmethod
+    def of(cls, values: Mapping[int, int]) -> Growth:
+        """The growth of values by length; the lengths double."""
+        lengths = tuple(sorted(values))
+        ordered = tuple(values[length] for length in lengths)
+        return cls(lengths, ordered, order_of(ordered))
+
+    def __str__(self) -> str:
+        return f"{self.order}: {', '.join(map(str, self.values))} at n = {', '.join(map(str, self.lengths))}"
+
+
+def order_of(values: tuple[int, ...]) -> str:
+    """The order of growth that values at doubling lengths show.
+
+    What stays is O(1); what doubles its steps is O(n) (a·n + b has the steps a·n), what quadruples
+    them O(n²). What steps upwards by a bounded amount, again and again, is O(log n). Short lengths
+    may differ (a window longer than the sequence), so the last three steps decide.
+    """
+    steps = [after - before for before, after in pairwise(values)]
+    if len(steps) < 3:
+        return "unclassified"
+    last = steps[-3:]
+    if not any(last):
+        return "O(1)"
+    if any(step < 0 for step in last):
+        return "unclassified"
+    for factor, order in ((2, "O(n)"), (4, "O(n²)")):
+        if last[0] > 0 and all(after == factor * before for before, after in pairwise(last)):
+            return order
+    # ⌈log⌉ rises unevenly (2 4 4 6 8 8), but never by more than it did at first
+    rose_before = max(steps[: len(steps) - 2])
+    return "O(log n)" if 0 < max(last[-2:]) <= rose_before else "unclassified"

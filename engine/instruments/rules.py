@@ -1,0 +1,239 @@
+"""The rules of shadow memory: what each family of operators lets through.
+
+A rule takes a `Call` and returns the shadow of the result, or a tuple of them. The families are told
+by name; whatever torch itself tags as elementwise needs no entry. Constants count by their value:
+zero times x, x + (−∞), and what softmax makes of a masked score, are constants again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqlaws.instruments.shadow import CONSTANT, LEARNED, Call, base_name
+
+Rule = Callable[[Call], Any]
+RULES: dict[str, Rule] = {}
+MASKED = -1e4
+"""A constant of at most this much, added to a score, is meant to hide it: exp(−10⁴) is zero in every dtype."""
+
+
+def rules(*names: str) -> Callable[[Rule], Rule]:
+    """Enter a rule for operators of these names."""
+
+    def enter(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, rule))
+        return rule
+
+    return enter
+
+
+@cache
+def rule_of(func: Any) -> Rule | None:
+    """The rule for an operator; None if there is none."""
+    # the modules below enter their rules when they are imported
+    from seqlaws.instruments import rules_linear, rules_moving  # noqa: F401
+
+    tags = getattr(func, "tags", ())
+    if torch.Tag.nondeterministic_seeded in tags:
+        return _random
+    named = RULES.get(base_name(func))
+    if named is None and not any("Tensor" in str(each.type) for each in func._schema.arguments):
+        return _made
+    return named or (elementwise if torch.Tag.pointwise in tags else None)
+
+
+def _random(call: Call) -> Tensor:
+    return torch.minimum(call.plus(_nearest(call)), torch.tensor(LEARNED))
+
+
+@rules(
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_empty_strided", "zero", "eye", "set", "resize",
+)  # fmt: skip
+def _made(call: Call) -> Tensor:
+    """Made of nothing that was read."""
+    return torch.tensor(CONSTANT)
+
+
+@rules("fill")
+def _filled(call: Call) -> Tensor:
+    value = call["value"]
+    return call.of(value) if isinstance(value, Tensor) else torch.tensor(CONSTANT)
+
+
+def elementwise(call: Call) -> Tensor:
+    """Each element of the result depends on the same element of every operand."""
+    return _elementwise(call, [call.of(tensor) for tensor in call.tensors])
+
+
+def _elementwise(call: Call, values: list[Tensor]) -> Tensor:
+    nearest = values[0]
+    for value in values[1:]:
+        nearest = torch.minimum(nearest, value)
+    return call.plus(nearest)
+
+
+@rules("pow", "float_power", "_to_copy", "clone", "lift_fresh", "positive")
+def _converted(call: Call) -> Tensor:
+    """A copy, or a conversion of its numbers: nothing is computed."""
+    source = call["self"]
+    value = call.of(source)
+    if call.name in ("pow", "float_power"):
+        return elementwise(call)
+    _carry(call, source)
+    return value.clone()
+
+
+@rules("mul", "div", "multiply", "divide", "bitwise_and", "logical_and")
+def _multiplied(call: Call) -> Tensor:
+    """A constant zero hides the other factor."""
+    result = elementwise(call)
+    for tensor in call.tensors[:1] if call.name in ("div", "divide") else call.tensors:
+        zero = _constant_where(call, tensor, lambda values: values == 0)
+        if zero is not None:
+            result = torch.where(zero, CONSTANT, result)
+    return result
+
+
+@rules("add", "sub", "rsub", "subtract")
+def _added(call: Call) -> Tensor:
+    """A constant infinity hides what it is added to; a large negative one does so in the next softmax."""
+    result = elementwise(call)
+    tensors = call.tensors
+    if len(tensors) < 2:
+        _carry(call, *tensors)
+        return result
+    hidden = call.shadow.hidden(tensors[0])
+    for tensor in tensors:
+        infinite = _constant_where(call, tensor, torch.isinf)
+        if infinite is not None:
+            result = torch.where(infinite, CONSTANT, result)
+        large = _constant_where(call, tensor, lambda values: values <= MASKED) if call.name == "add" else None
+        if large is not None:
+            hidden = large if hidden is None else hidden | large
+    call.masked = hidden
+    return result
+
+
+@rules("where", "masked_fill")
+def _chosen(call: Call) -> Tensor:
+    """A constant condition chooses one operand; any other lets both through."""
+    if call.name == "where":
+        condition, one, other = call["condition"], call["self"], call["other"]
+    else:
+        condition, one, other = call["mask"], call["value"], call["self"]
+    if not isinstance(condition, Tensor) or one is None:  # where(condition) lists places
+        return call.plus(_nearest(call))
+    known = call.of(condition)
+    a, b = (call.of(each) if isinstance(each, Tensor) else torch.tensor(CONSTANT) for each in (one, other))
+    either = torch.minimum(torch.minimum(a, b), known)
+    return call.plus(torch.where(known == CONSTANT, torch.where(condition, a, b), either))
+
+
+@rules("exp")
+def _exp(call: Call) -> Tensor:
+    """Of a masked score nothing is left."""
+    hidden = call.shadow.hidden(call["self"])
+    result = elementwise(call)
+    return result if hidden is None else torch.where(hidden, CONSTANT, result)
+
+
+@rules("_softmax", "_safe_softmax", "_log_softmax")
+def _softmax(call: Call) -> Tensor:
+    """Each weight depends on every score of its row that is not masked; a single one has the weight 1."""
+    scores, dim = call["self"], call["dim"]
+    value = call.of(scores)
+    dead = torch.zeros_like(value, dtype=torch.bool) if (hid := call.shadow.hidden(scores)) is None else hid.clone()
+    low = _constant_where(call, scores, lambda values: values <= MASKED)
+    if low is not None:
+        dead |= low
+    gone = (value == CONSTANT) & (scores == -math.inf)
+    dead = torch.where(dead.all(dim, keepdim=True), gone, dead)  # equal masks cancel
+    terms = scores.shape[dim] if scores.dim() else 1
+    if call.name == "_log_softmax":
+        nearest = torch.where(dead, CONSTANT, value).amin(dim, keepdim=True)
+        result = torch.minimum(nearest, value)
+        return torch.where(gone, CONSTANT, call.plus(result, steps=3, reductions=2, terms=terms))
+    nearest = torch.where(dead, CONSTANT, value).amin(dim, keepdim=True)
+    alone = (~dead).sum(dim, keepdim=True) <= 1
+    result = call.plus(nearest, steps=3, reductions=2, terms=terms).expand(value.shape)
+    return torch.where(dead | alone, CONSTANT, result)
+
+
+REDUCTIONS = (
+    "sum", "nansum", "mean", "amax", "amin", "aminmax", "max", "min", "prod", "var", "var_mean", "std", "std_mean",
+    "logsumexp", "norm", "linalg_vector_norm", "any", "all", "argmax", "argmin", "count_nonzero", "median", "mode",
+    "kthvalue",
+)  # fmt: skip
+
+
+@rules(*REDUCTIONS)
+def _reduced(call: Call) -> Any:
+    """Each result depends on everything along the reduced axes."""
+    source = call["self"]
+    if call["other"] is not None:
+        return elementwise(call)  # max(a, b)
+    value = call.of(source)
+    hidden = call.shadow.hidden(source)
+    if hidden is not None and call.name in ("amax", "max"):
+        value = torch.where(hidden, CONSTANT, value)
+    dims = _dims(call["dim"], source.dim())
+    terms = math.prod(source.shape[dim] for dim in dims)
+    if value.numel() == 0:
+        return torch.tensor(CONSTANT)
+    nearest = value.amin(dims, keepdim=bool(call["keepdim"])) if dims else value.clone()
+    steps = {"sum": 0, "amax": 0, "amin": 0, "max": 0, "min": 0, "any": 0, "all": 0}.get(call.name, 2)
+    return call.plus(nearest, steps=steps, reductions=1, terms=terms)
+
+
+@rules("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp")
+def _scanned(call: Call) -> Any:
+    """Each result depends on everything up to its place."""
+    source = call["self"]
+    if source.dim() == 0:
+        return elementwise(call)
+    result = torch.cummin(call.of(source), call["dim"]).values
+    return call.plus(result, steps=0, reductions=1, terms=source.shape[call["dim"]])
+
+
+@rules("_fft_r2c", "_fft_c2c", "_fft_c2r")
+def _transformed(call: Call) -> Tensor:
+    """Each coefficient depends on everything along the transformed axes."""
+    source = call["self"]
+    dims = tuple(call["dim"])
+    nearest = call.of(source).amin(dims, keepdim=True)
+    terms = math.prod(source.shape[dim] for dim in dims)
+    return call.plus(nearest, steps=1, reductions=1, terms=terms).expand(call.out.shape)
+
+
+def _dims(dim: Any, count: int) -> tuple[int, ...]:
+    if dim is None or (isinstance(dim, list | tuple) and not dim):
+        return tuple(range(count))
+    return tuple(dim) if isinstance(dim, list | tuple) else (dim,) if count else ()
+
+
+def _nearest(call: Call) -> Tensor:
+    return min((call.of(each).amin() for each in call.tensors if each.numel()), default=torch.tensor(CONSTANT))
+
+
+def _constant_where(call: Call, tensor: Tensor, test: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """Where a tensor is constant and its value passes a test; None if nowhere."""
+    constant = call.of(tensor) == CONSTANT
+    if not constant.any():
+        return None
+    found = constant & test(tensor)
+    return found if found.any() else None
+
+
+def _carry(call: Call, *sources: Tensor) -> None:
+    """What was masked stays so in a copy."""
+    for source in sources:
+        hidden = call.shadow.hidden(source)
+        if hidden is not None:
+            call.masked = hidden.clone()
