@@ -105,6 +105,7 @@ def the_initial_state_has_influence(f: Run, x: Inputs) -> Verdict:
     Why: tests that start from zeros cannot tell a state that is honoured from one that is ignored,
     and then every chunk, every turn and every batch begins with a lost past.
     """
+    x = x.but(x=x.x / 8)  # far from where a half type rounds every activation to 1
     plain, verdicts = f(x), []
     for name in states(x):
         changed = f(x.but(**{name: getattr(x, name) + x.signs("other " + name, getattr(x, name).shape)}))
