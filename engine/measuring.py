@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 QUANTITIES = {
     "path": "how many operators lie between two positions, for every pair",
+    "depth": "how many operators must follow one another",
+    "gradient": "how fast the gradient fades with distance",
 }
 WIDTH = 16
 PATIENCE = 2.0

@@ -8,14 +8,37 @@ Each takes any module or callable [B, T, D] → [B, T, D'], or an Implementation
 value: the numbers, how they grow, how exact they are and why, and a plot.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from seqlaws.instruments.depth import SequentialDepth, sequential_depth
 from seqlaws.instruments.exactness import Exactness
 from seqlaws.instruments.figure import Figure
+from seqlaws.instruments.gradient import GradientProfile, gradient_profile
 from seqlaws.instruments.growth import Growth
 from seqlaws.instruments.model import Model
 from seqlaws.instruments.path import PathLength, path_length
 from seqlaws.instruments.transparent import transparent
 
-INSTRUMENTS = {"path": path_length}
+INSTRUMENTS: dict[str, Callable[..., Any]] = {
+    "path": path_length,
+    "depth": sequential_depth,
+    "gradient": partial(gradient_profile, spectrum=True),
+}
 """By the names that the command line gives them."""
 
-__all__ = ["Exactness", "Figure", "Growth", "Model", "PathLength", "path_length", "transparent"]
+__all__ = [
+    "INSTRUMENTS",
+    "Exactness",
+    "Figure",
+    "GradientProfile",
+    "Growth",
+    "Model",
+    "PathLength",
+    "SequentialDepth",
+    "gradient_profile",
+    "path_length",
+    "sequential_depth",
+    "transparent",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 LENGTHS = (2, 4, 8, 16, 32, 64)
 
@@ -27,6 +28,10 @@ class Growth:
         lengths = tuple(sorted(values))
         ordered = tuple(values[length] for length in lengths)
         return cls(lengths, ordered, order_of(ordered))
+
+    def to_json(self) -> dict[str, Any]:
+        """The values by length, and the order."""
+        return {"order": self.order, "values": dict(zip(map(str, self.lengths), self.values, strict=True))}
 
     def __str__(self) -> str:
         return f"{self.order}: {', '.join(map(str, self.values))} at n = {', '.join(map(str, self.lengths))}"

@@ -117,7 +117,7 @@ class Model:
         try:
             if self.module is not None:
                 twin = copy.deepcopy(self.module).double()
-                model = replace(Model.of(twin, self.width), name=self.name)
+                model = replace(Model.of(twin, self.width), name=self.name, dtype=torch.float64)
             else:
                 model = replace(self, dtype=torch.float64)
             with model.still(), torch.no_grad():

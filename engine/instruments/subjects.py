@@ -41,12 +41,12 @@ def model_of(implementation: Implementation, width: int) -> Model:
         return Model(name, model.forward, width, learned=tuple(getattr(model, "parameters", tuple)()))
     if subject not in CALLS:
         raise Misunderstood(f"{name} implements {subject}; instruments measure: {', '.join([*CALLS, 'decoder'])}")
-    weights = _weights(subject, width)
+    weights = Weights(subject, width)
     call = CALLS[subject]
     return Model(name, lambda x: call(implementation.call, x, weights(x.dtype)), width, learned=weights.every)
 
 
-class _weights:
+class Weights:
     """Drawn weights of a subject, in any dtype."""
 
     def __init__(self, subject: str, width: int) -> None:
@@ -63,6 +63,7 @@ class _weights:
         self.every = tuple(value for each in self.by_dtype.values() for value in vars(each).values())
 
     def __call__(self, dtype: torch.dtype) -> SimpleNamespace:
+        """The weights in a dtype, by name."""
         return self.by_dtype[dtype]
 
 
@@ -83,3 +84,20 @@ CALLS: dict[str, Callable[[Any, Tensor, Any], Any]] = {
     "gru": lambda call, x, w: call(x, _zeros(x), w),
     "encoder": lambda call, x, w: call(x, w, num_heads=HEADS, norm_first=True),
 }
+
+
+def stepping(implementation: Implementation, width: int) -> tuple[Callable[[Tensor, Tensor], Tensor], int] | None:
+    """The step of an implementation of a recurrence, on states [B, S], and S; None for any other subject."""
+    subject, call = implementation.subject, implementation.call
+    if subject not in ("rnn", "lstm", "gru"):
+        return None
+    weights = Weights(subject, width)
+
+    def step(state: Tensor, x: Tensor) -> Tensor:
+        w = weights(x.dtype)
+        if subject == "lstm":
+            _, (h, c) = call(x.unsqueeze(1), tuple(state.chunk(2, -1)), w)
+            return torch.cat((h, c), -1)
+        return call(x.unsqueeze(1), state, w)[1]
+
+    return step, 2 * width if subject == "lstm" else width

@@ -114,3 +114,50 @@ class Counting(nn.Module):
 class Noisy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.rand_like(x)
+
+
+class Orthogonal(nn.Module):
+    """h_t = s·Q·h_{t−1} + x_t with an orthogonal Q: every gradient shrinks by s a step."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        drawn = torch.randn(D, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        self.weight = nn.Parameter(scale * torch.linalg.qr(drawn)[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, states = torch.zeros_like(x[:, 0]), []
+        for t in range(x.shape[1]):
+            state = state @ self.weight.T + x[:, t]
+            states.append(state)
+        return torch.stack(states, 1)
+
+
+class Slope(nn.Module):
+    """Attention by distance alone: the weight of a key falls by e^−slope a step."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        back = (torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])).to(x.dtype)
+        bias = (-self.slope * back).masked_fill(back < 0, -float("inf"))
+        return bias.softmax(-1) @ x
+
+
+class PowerLaw(nn.Module):
+    """The weight of what is d steps back is d^−1.5."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        back = (torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])).to(x.dtype)
+        return torch.where(back < 0, 0.0, back.clamp(min=1) ** -1.5) @ x
+
+
+def remembering(forget_bias: float) -> nn.LSTM:
+    """An LSTM said to remember; with a forget bias of 0 it does not."""
+    torch.manual_seed(0)
+    model = nn.LSTM(D, D, batch_first=True)
+    with torch.no_grad():
+        model.bias_ih_l0[D : 2 * D] = forget_bias
+        model.bias_hh_l0[D : 2 * D] = 0
+    return model
