@@ -54,12 +54,12 @@ def agrees_far_out(rotary: Any, x: Inputs) -> Verdict:
 def follows_its_base(rotary: Any, x: Inputs) -> Verdict:
     """The base that is given is used, and 10 000 where none is given.
 
-    rates base^(−2i/r) for base = 100, 10 000, 500 000 and 10⁶, whichever was used before
+    rates base^(−2i/r) for base = 100, 10 000, 12 345.5, 500 000 and 10⁶, whichever was used before
 
     Why: models for long contexts have a larger base. One that is ignored, or kept from the layer that
     came first, shows only as loss of quality.
     """
-    bases = (100.0, 10_000.0, 500_000.0, None, 1_000_000.0)
+    bases = (100.0, 10_000.0, 12_345.5, 500_000.0, None, 1_000_000.0)
     return every(*(within(rotary(x.but(base=base))) for base in bases))
 
 
