@@ -22,6 +22,11 @@ LEAST = {
     "rotary": (40, 4),
     "sinusoidal": (25, 4),
     "alibi": (15, 4),
+    "norm": (20, 4),
+    "encoder": (30, 4),
+    "embedding": (10, 4),
+    "seq2seq": (15, 4),
+    "tokens": (13, 4),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from seqlaws.adapters.torch_recurrent import layer
 from seqlaws.catalogue import load_lessons, load_subject
 from seqlaws.formats import DTYPES, FORMATS, Array
 from seqlaws.inputs import Inputs
@@ -181,3 +182,28 @@ def test_layers_of_torch_are_layer_after_layer(kind: Any, layers: int) -> None:
         one.load_state_dict({name: getattr(whole, name.replace("_l0", f"_l{depth}")) for name in one.state_dict()})
         x, _ = one(x)
     torch.testing.assert_close(found, x, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_packed_steps_beyond_the_end_carry_the_state_bit_by_bit(kind: str) -> None:
+    torch.manual_seed(0)
+    x, lengths = torch.randn(3, 7, 4), [7, 2, 5]
+    state: Any = torch.randn(3, 5)
+    state = (state, torch.randn(3, 5)) if kind == "lstm" else state
+    w = SimpleNamespace(**{
+        f"{name}{gate}": torch.randn(*shape)
+        for gate in GATES[kind]
+        for name, shape in (("W", (5, 4)), ("U", (5, 5)), ("b", (5,)), ("c", (5,)))
+    })  # fmt: skip
+    loud = torch.where(torch.arange(7)[:, None] < torch.tensor(lengths)[:, None, None], x, 100.0)
+    plain, shouted = (layer(each, state, w, kind=kind, lengths=lengths) for each in (x, loud))
+    for one, other in zip(
+        (plain[0], *mapped_to_list(plain[1])), (shouted[0], *mapped_to_list(shouted[1])), strict=True
+    ):
+        assert torch.equal(one, other)
+    last = mapped_to_list(plain[1])[0]
+    assert torch.equal(last, plain[0][torch.arange(3), torch.tensor(lengths) - 1])
+
+
+def mapped_to_list(state: Any) -> list[torch.Tensor]:
+    return list(state) if isinstance(state, tuple) else [state]

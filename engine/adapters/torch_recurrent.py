@@ -105,6 +105,26 @@ def backwards(x: Tensor, state: Any, w: Any, *, kind: str, run: Callable[..., An
     return hs.flip(1), last
 
 
+def projected(x: Tensor, state: Any, w: Any) -> Any:
+    """By an LSTM with one cell more, whose output is projected to all but that one."""
+    named = packed("lstm", w)
+    size = named["weight_hh"].shape[1]
+
+    def grown(weight: Tensor) -> Tensor:
+        gates = weight.unflatten(0, (4, size))
+        return torch.cat([gates, torch.zeros_like(gates[:, :1])], dim=1).flatten(0, 1)
+
+    parameters = {f"{name}_l0": grown(each) for name, each in named.items()}
+    parameters["weight_hr_l0"] = torch.eye(size, size + 1, dtype=x.dtype, device=x.device)
+    if state is not None:
+        h, c = state
+        state = h.unsqueeze(0).contiguous(), torch.cat([c, torch.zeros_like(c[:, :1])], dim=1).unsqueeze(0)
+    module = nn.LSTM(x.shape[2], size + 1, proj_size=size, batch_first=True, device="meta")
+    with without_onednn():  # which has no projections, and warns
+        hs, (h, c) = functional_call(module, parameters, (x, state))
+    return hs, (h[0], c[0, :, :size])
+
+
 def one_by_one(x: Tensor, state: Any, w: Any, *, kind: str) -> Any:
     """Each sequence without a batch."""
     named = {f"{name}_l0": each for name, each in packed(kind, w).items()}
@@ -230,7 +250,7 @@ RNN, LSTM, GRU = RnnCase(2, 3, 3, 2, seed=1), LstmCase(2, 3, 3, 2, seed=1), GruC
 
 rnn = _layer("rnn", RNN, ZEROS, {"packed": partial(full_lengths, kind="rnn"), **_packed_paths("rnn")})
 gru = _layer("gru", GRU, AFTER, {"packed": partial(full_lengths, kind="gru"), **_packed_paths("gru")})
-lstm = _layer("lstm", LSTM, ZEROS, {})
+lstm = _layer("lstm", LSTM, ZEROS, {"proj_size": projected})
 # what only packed sequences get wrong must not hide what the other paths might
 lstm_packed = Implementation(
     name="torch.nn.LSTM.packed",
