@@ -140,7 +140,7 @@ def test_an_operator_without_a_rule_is_named() -> None:
         ),
         (3, "a int cannot be measured"),
     ],
-    ids=str,
+    ids=["a method", "another length", "no tensor", "two tensors", "a number"],
 )
 def test_a_mismatch_takes_one_line(model: Callable[..., Any], why: str | None) -> None:
     if why is None:
