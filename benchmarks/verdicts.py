@@ -10,25 +10,37 @@ import subprocess
 import sys
 import time
 
-MATH = "torch.nn.functional.scaled_dot_product_attention.math"
 SEQLAWS = (sys.executable, "-m", "seqlaws.cli")
+MATH = "torch.nn.functional.scaled_dot_product_attention.math"
+TARGETS = {
+    "softmax": "torch.softmax",
+    "attention": MATH,
+    "multihead": "torch.nn.MultiheadAttention",
+    "rnn": "torch.nn.RNN",
+    "lstm": "torch.nn.LSTM",
+    "gru": "torch.nn.GRU",
+    "sinusoidal": "torch.sinusoidal",
+    "rotary": "torch.rotary",
+    "alibi": "torch.alibi",
+    "norm": "torch.nn.LayerNorm",
+    "encoder": "torch.nn.TransformerEncoderLayer",
+    "seq2seq": "torch.nn.Transformer",
+    "embedding": "torch.nn.Embedding",
+    "tokens": "python.utf8",
+}
 COMMANDS = {
     "seqlaws --help": (*SEQLAWS, "--help"),
     "seqlaws laws": (*SEQLAWS, "laws"),
     "import torch": (sys.executable, "-c", "import torch"),
     "attention, float32, quick": (*SEQLAWS, "check", MATH, "--dtype", "float32", "--profile", "quick"),
-    "attention, float32, default": (*SEQLAWS, "check", MATH, "--dtype", "float32"),
-    "softmax, float32, default": (*SEQLAWS, "check", "torch.softmax", "--dtype", "float32"),
-    "multihead, float32, default": (*SEQLAWS, "check", "torch.nn.MultiheadAttention", "--dtype", "float32"),
     "an easy lesson, first broken law": (
-        *SEQLAWS,
-        "check",
-        "lesson:attention.forgets_the_scale",
-        "--dtype",
-        "float32",
-        "-x",
+        *SEQLAWS, "check", "lesson:attention.forgets_the_scale", "--dtype", "float32", "-x",
     ),
-}
+    **{
+        f"{subject}, float32, default": (*SEQLAWS, "check", target, "--dtype", "float32")
+        for subject, target in TARGETS.items()
+    },
+}  # fmt: skip
 
 
 def seconds(command: tuple[str, ...]) -> float:
@@ -38,11 +50,11 @@ def seconds(command: tuple[str, ...]) -> float:
     return time.perf_counter() - start
 
 
-def main(runs: int = 5) -> None:
+def main(runs: int = 3) -> None:
     """Print a line for every command."""
     for name, command in COMMANDS.items():
         taken = [seconds(command) for _ in range(runs)]
-        print(f"{name:34} {statistics.median(taken):6.2f} s   ({min(taken):.2f} to {max(taken):.2f})")
+        print(f"| {name} | {statistics.median(taken):.2f} | {min(taken):.2f} to {max(taken):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

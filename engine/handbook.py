@@ -10,7 +10,6 @@ from pathlib import Path
 from seqlaws.catalogue import load_lessons, load_subject, subject_names
 from seqlaws.explain import needs_of, sin_of
 from seqlaws.law import LEVELS, Law
-from seqlaws.lesson import Lesson
 from seqlaws.subject import Subject
 
 
@@ -35,13 +34,13 @@ def page() -> str:
     ]
     for laws in shared:
         names = ", ".join(law.subject for law in laws)
-        lines += [*_law(laws[0], f"`{laws[0].short}`"), f"Stated for: {names}.", ""]
+        lines += [*_law(laws[0], f"`{laws[0].short}`"), f"Stated for: {names}."]
+        lines += [*_notes(laws[0], load_subject(laws[0].subject)), ""]
     for subject in subjects:
-        lessons = [each for each in load_lessons(subject.name) if not each.honest]
         own = [law for law in subject.laws if len(stated[law.check]) == 1]
         lines += [*_subject(subject), ""]
         for law in own:
-            lines += [*_law(law, f"`{law.name}`"), *_notes(law, subject, lessons), ""]
+            lines += [*_law(law, f"`{law.name}`"), *_notes(law, subject), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -56,13 +55,13 @@ def _subject(subject: Subject) -> Iterator[str]:
 
 
 def _law(law: Law, title: str) -> Iterator[str]:
-    yield from (f"### {title}", "", law.claim, "", "```text", law.formula, "```", "", law.why, "")
+    yield from (f"### {title}", "", law.claim, "", "```text", law.formula, "```", "", f"Why: {law.why}", "")
     if law.source:
         yield from (f"Source: {law.source}", "")
 
 
-def _notes(law: Law, subject: Subject, lessons: list[Lesson]) -> Iterator[str]:
-    first = next(each for each in lessons if each.caught_by[0] == law.name)
+def _notes(law: Law, subject: Subject) -> Iterator[str]:
+    first = next(each for each in load_lessons(subject.name) if each.caught_by[:1] == (law.name,))
     yield f"Level: {LEVELS[law.level]}. Needs: {needs_of(law, subject)}."
     yield f"Lesson: `{first.name}`: {sin_of(first)}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import seqlaws
+from seqlaws import handbook
 from seqlaws.targets import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,11 @@ def _words(text: str) -> str:
 def test_a_card_that_is_shown_is_the_card_of_a_run(page: str, law: str, name: str, card: str) -> None:
     (result,) = seqlaws.check(FAULTY[name], dtype="float32", law=law).broken
     assert _words(card) in _words(result.card)
+
+
+def test_the_catalogue_of_laws_is_that_of_the_docstrings() -> None:
+    stored = (ROOT / "docs" / "laws.md").read_text()
+    assert stored == handbook.page(), "run python -m seqlaws.handbook docs"
 
 
 def test_every_link_leads_somewhere() -> None:
