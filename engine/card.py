@@ -110,8 +110,8 @@ def show_inputs(x: Inputs, limit: int = 64, only: list[str] | None = None) -> st
             if only is not None:
                 lines.append(f"{name} = None")
             continue
-        text = _sparse(array) or (_literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>")
-        lines.append(f"{name} = {text}")
+        text = _literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>"
+        lines.append(f"{name} = {_sparse(array) or text}")
     if only is None:
         options = ", ".join(f"{name} = {value!r}" for name, value in x.options.items() if value is not None)
         lines += [options] if options else []

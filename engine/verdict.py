@@ -223,7 +223,8 @@ def differs(one: Any, other: Any, among: Any = True) -> Verdict:
     if not still.any():
         return HOLDS
     where = (*_first(still), 0)
-    return Verdict(False, True, "the same with and without the change: no influence where there must be some", where, float(first[where]), None, None, np.inf)
+    message = "the same with and without the change: no influence where there must be some"
+    return Verdict(False, True, message, where, float(first[where]), None, None, np.inf)
 
 
 def every(*verdicts: Verdict) -> Verdict:
