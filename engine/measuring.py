@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 QUANTITIES = {
     "path": "how many operators lie between two positions, for every pair",
     "depth": "how many operators must follow one another",
+    "work": "how many operations it takes, as an exact polynomial in T (and D)",
+    "memory": "what is kept for backward, the peak of inference, and the state of a stream",
     "gradient": "how fast the gradient fades with distance",
 }
 WIDTH = 16

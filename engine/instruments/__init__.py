@@ -17,13 +17,19 @@ from seqlaws.instruments.exactness import Exactness
 from seqlaws.instruments.figure import Figure
 from seqlaws.instruments.gradient import GradientProfile, gradient_profile
 from seqlaws.instruments.growth import Growth
+from seqlaws.instruments.memory import Memory, memory
 from seqlaws.instruments.model import Model
 from seqlaws.instruments.path import PathLength, path_length
+from seqlaws.instruments.polynomial import Polynomial
+from seqlaws.instruments.streaming import StreamingState, streaming_state
 from seqlaws.instruments.transparent import transparent
+from seqlaws.instruments.work import Work, work
 
 INSTRUMENTS: dict[str, Callable[..., Any]] = {
     "path": path_length,
     "depth": sequential_depth,
+    "work": work,
+    "memory": memory,
     "gradient": partial(gradient_profile, spectrum=True),
 }
 """By the names that the command line gives them."""
@@ -34,11 +40,18 @@ __all__ = [
     "Figure",
     "GradientProfile",
     "Growth",
+    "Memory",
     "Model",
     "PathLength",
+    "Polynomial",
     "SequentialDepth",
+    "StreamingState",
+    "Work",
     "gradient_profile",
+    "memory",
     "path_length",
     "sequential_depth",
+    "streaming_state",
     "transparent",
+    "work",
 ]

@@ -85,7 +85,7 @@ class GradientProfile:
         lines = [
             f"{self.name}: gradient at output {self.at}, lags 0 … {len(self.norms) - 1}: {self.law}",
             f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}], half-life {self.half_life:.3g} lags",
-            f"  R² {self.r2_exponential:.3f} as an exponential, {self.r2_power:.3f} as a power law d^{self.exponent:.2f}",
+            f"  R² {self.r2_exponential:.3f} exponential, {self.r2_power:.3f} power law d^{self.exponent:.2f}",
         ]
         if self.reach < len(self.norms) - 1:
             why = "float64 underflows" if self.norms[self.reach] < TINY else "no gradient at all"

@@ -89,12 +89,12 @@ class Model:
         return x.to(self.device, dtype or self.dtype).repeat(batch, 1, 1)
 
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """Inside, the module is in eval mode and random numbers leave no trace outside."""
+    def still(self, *, training: bool = False) -> Iterator[None]:
+        """Inside, the module is in eval mode (or training), and random numbers leave no trace outside."""
         modes = [] if self.module is None else [(each, each.training) for each in self.module.modules()]
         try:
             for module, _ in modes:
-                module.training = False
+                module.training = training
             with torch.random.fork_rng(devices=[]):
                 yield
         finally:

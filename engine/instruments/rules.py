@@ -19,15 +19,17 @@ from seqlaws.instruments.shadow import CONSTANT, LEARNED, Call, base_name
 
 Rule = Callable[[Call], Any]
 RULES: dict[str, Rule] = {}
+MOVES: set[str] = set()
 MASKED = -1e4
 """A constant of at most this much, added to a score, is meant to hide it: exp(−10⁴) is zero in every dtype."""
 
 
-def rules(*names: str) -> Callable[[Rule], Rule]:
-    """Enter a rule for operators of these names."""
+def rules(*names: str, moves: bool = False) -> Callable[[Rule], Rule]:
+    """Enter a rule for operators of these names; ``moves``: they compute nothing."""
 
     def enter(rule: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, rule))
+        MOVES.update(names if moves else ())
         return rule
 
     return enter
@@ -54,14 +56,14 @@ def _random(call: Call) -> Tensor:
 
 @rules(
     "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-    "new_empty_strided", "zero", "eye", "set", "resize",
+    "new_empty_strided", "zero", "eye", "set", "resize", moves=True,
 )  # fmt: skip
 def _made(call: Call) -> Tensor:
     """Made of nothing that was read."""
     return torch.tensor(CONSTANT)
 
 
-@rules("fill")
+@rules("fill", moves=True)
 def _filled(call: Call) -> Tensor:
     value = call["value"]
     return call.of(value) if isinstance(value, Tensor) else torch.tensor(CONSTANT)
@@ -79,15 +81,12 @@ def _elementwise(call: Call, values: list[Tensor]) -> Tensor:
     return call.plus(nearest)
 
 
-@rules("pow", "float_power", "_to_copy", "clone", "lift_fresh", "positive")
+@rules("_to_copy", "clone", "lift_fresh", "positive", moves=True)
 def _converted(call: Call) -> Tensor:
     """A copy, or a conversion of its numbers: nothing is computed."""
     source = call["self"]
-    value = call.of(source)
-    if call.name in ("pow", "float_power"):
-        return elementwise(call)
     _carry(call, source)
-    return value.clone()
+    return call.of(source).clone()
 
 
 @rules("mul", "div", "multiply", "divide", "bitwise_and", "logical_and")

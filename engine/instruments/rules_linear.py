@@ -13,11 +13,14 @@ from torch.nn.functional import pad
 from seqlaws.instruments.rules import MASKED, rules
 from seqlaws.instruments.shadow import CONSTANT, Call
 
+PRODUCTS = ("mm", "bmm", "mv", "dot", "vdot", "addmm", "baddbmm", "addmv", "addbmm")
+CONVOLUTIONS = ("convolution", "_convolution", "_slow_conv2d_forward", "mkldnn_convolution", "cudnn_convolution")
+CONTRACTIONS = (*PRODUCTS, *CONVOLUTIONS)
 CHUNK = 1 << 22
 """Elements of the largest product that is laid out at once."""
 
 
-@rules("mm", "bmm", "mv", "dot", "vdot", "addmm", "baddbmm", "addmv", "addbmm")
+@rules(*PRODUCTS)
 def _product(call: Call) -> Tensor:
     """Each result depends on a row of one factor and a column of the other, where neither meets a constant zero."""
     left, right = _factors(call)
@@ -70,7 +73,7 @@ def through(a: Tensor, zero: Tensor) -> Tensor:
     return (a.unsqueeze(-2) + barred.unsqueeze(-3)).amin(-1)
 
 
-@rules("convolution", "_convolution", "_slow_conv2d_forward", "mkldnn_convolution", "cudnn_convolution")
+@rules(*CONVOLUTIONS)
 def _convolved(call: Call) -> Tensor:
     """Each result depends on the taps below its kernel, in the channels of its group."""
     source, weight, bias = call["input"], call["weight"], call["bias"]

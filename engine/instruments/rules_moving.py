@@ -25,7 +25,7 @@ FAR = 1e7
     "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold_copy", "view_copy", "expand_copy",
     "permute_copy", "transpose_copy", "slice_copy", "select_copy", "split_copy", "split_with_sizes_copy",
     "unbind_copy", "squeeze_copy", "unsqueeze_copy", "alias_copy", "upsample_nearest1d", "upsample_nearest2d",
-    "_unsafe_view", "unsafe_split", "unsafe_chunk", "_reshape_copy", "block_diag",
+    "_unsafe_view", "unsafe_split", "unsafe_chunk", "_reshape_copy", "block_diag", moves=True,
 )  # fmt: skip
 def _moved(call: Call) -> Any:
     """The operator, run on the shadow."""
@@ -33,7 +33,7 @@ def _moved(call: Call) -> Any:
     return tuple(result) if isinstance(result, list | tuple) else result
 
 
-@rules("tril", "triu", "diag_embed", "constant_pad_nd", "im2col")
+@rules("tril", "triu", "diag_embed", "constant_pad_nd", "im2col", moves=True)
 def _filled_up(call: Call) -> Tensor:
     """The operator, run on the shadow; the zeros that it fills in are constants."""
     near = _mapped(_shadows(call, call.args), lambda value: torch.where(value == CONSTANT, 0.0, FAR - value))
@@ -43,14 +43,14 @@ def _filled_up(call: Call) -> Tensor:
     return torch.where(result == 0, CONSTANT, FAR - result)
 
 
-@rules("copy")
+@rules("copy", moves=True)
 def _copied(call: Call) -> Tensor:
     """What is written in place of what was there."""
     call.masked = call.shadow.hidden(call["src"])
     return call.of(call["src"])
 
 
-@rules("index_select", "gather", "embedding", "take")
+@rules("index_select", "gather", "embedding", "take", moves=True)
 def _taken(call: Call) -> Tensor:
     """The elements at some places; at any place, where data say which."""
     source = call["weight"] if call.name == "embedding" else call["self"]
@@ -73,7 +73,7 @@ def _taken(call: Call) -> Tensor:
     return torch.minimum(flat.view(*places.shape, -1), chosen.unsqueeze(-1))
 
 
-@rules("index", "_unsafe_index")
+@rules("index", "_unsafe_index", moves=True)
 def _indexed(call: Call) -> Tensor:
     """Elements at listed places; along an axis whose list is data, any place."""
     value, lists = call.of(call["self"]), list(call["indices"])

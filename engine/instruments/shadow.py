@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -132,7 +133,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         kwargs = kwargs or {}
         schema = func._schema
-        if _views(func):
+        if only_views(func):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):
                     self._base(leaf)
@@ -151,11 +152,13 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not schema.is_mutable and all(_key(result) in self._bases for result in results):
             return out  # a view: it has its shadow already
         call = Call(self, base_name(func), func, tuple(args), kwargs, out)
-        if rule is None:
+        values = None
+        if rule is not None:
+            with suppress(Exception):  # a case that the rule did not foresee is one without a rule
+                values = rule(call)
+        if values is None:
             self.unknown[call.name] = self.unknown.get(call.name, 0) + 1
-            values: Any = conservative(call)
-        else:
-            values = rule(call)
+            values = conservative(call)
         for result, value in zip(results, _each(values, len(results)), strict=True):
             self._write(result, value)
             self._hide(result, call.masked)
@@ -261,7 +264,7 @@ def base_name(func: Any) -> str:
 
 
 @cache
-def _views(func: Any) -> bool:
+def only_views(func: Any) -> bool:
     """Whether an operator only returns another view of what it was given, or turns it into one."""
     if torch.Tag.inplace_view in func.tags and not base_name(func).startswith("resize"):
         return True

@@ -161,3 +161,35 @@ def remembering(forget_bias: float) -> nn.LSTM:
         model.bias_ih_l0[D : 2 * D] = forget_bias
         model.bias_hh_l0[D : 2 * D] = 0
     return model
+
+
+class LinearAttention(nn.Module):
+    """Attention with the feature map elu + 1: two running sums in place of a softmax."""
+
+    def __init__(self, *, materialises: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.project = nn.Linear(D, 3 * D)
+        self.materialises = materialises
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.project(x).chunk(3, -1)
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        if self.materialises:  # the same function, by a T × T matrix
+            weights = (q @ k.mT).tril()
+            return weights @ v / weights.sum(-1, keepdim=True)
+        sums = (k.unsqueeze(-1) * v.unsqueeze(-2)).cumsum(1)
+        return (q.unsqueeze(-2) @ sums).squeeze(-2) / (q * k.cumsum(1)).sum(-1, keepdim=True)
+
+
+class Windowed(nn.Module):
+    """A decoder said to have a window; the other kind applies it to every second layer only."""
+
+    def __init__(self, window: int, *, leaks: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = Attention("band", window=window)
+        self.second = Attention("causal" if leaks else "band", window=window)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
