@@ -13,8 +13,8 @@ from seqlaws.adapters.torch_seq2seq import AdditiveAttention, ContextVector, Tra
 from seqlaws.lesson import honest, lesson
 
 Made = type[nn.Module]
-CONTEXT = {"can": {"padding", "jacobian"}, "dialect": {"padding": "anywhere"}}
-ATTENDS = {"dialect": {"padding": "anywhere"}}
+CONTEXT: dict[str, Any] = {"can": {"padding", "jacobian"}, "dialect": {"padding": "anywhere"}}
+ATTENDS: dict[str, Any] = {"dialect": {"padding": "anywhere"}}
 
 
 def made(

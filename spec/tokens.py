@@ -117,15 +117,19 @@ tokens = Subject(
 )
 
 
+def answer(tokenizer: Run, x: Inputs, text: str) -> Any:
+    """What encode gives, as it is."""
+    return tokenizer.ask(x, lambda it, _: it.encode(text))
+
+
 def encoded(tokenizer: Run, x: Inputs, text: str) -> list[int]:
     """The ids of a text."""
-    ids = tokenizer.ask(x, lambda it, _: it.encode(text))
-    return list(ids)
+    return list(answer(tokenizer, x, text))
 
 
 def decoded(tokenizer: Run, x: Inputs, ids: Sequence[int]) -> str:
-    """The text of ids."""
-    text: str = tokenizer.ask(x, lambda it, _: it.decode(list(ids)))
+    """The text of ids, which are handed over as they are."""
+    text: str = tokenizer.ask(x, lambda it, _: it.decode(ids))
     return text
 
 
@@ -155,7 +159,7 @@ def ids_are_integers_below_the_vocabulary_size(tokenizer: Run, x: Inputs) -> Ver
     """
     size = _size(tokenizer, x)
     for text in texts_of(tokenizer, x):
-        ids = tokenizer.ask(x, lambda it, _, text=text: it.encode(text))
+        ids = answer(tokenizer, x, text)
         if not isinstance(ids, list) or not all(type(each) is int for each in ids):
             return broken(f"encode gave {type(ids).__name__} {ascii(ids)[:60]} where a list of int was due")
         wrong = [each for each in ids if not 0 <= each < size]
@@ -178,13 +182,13 @@ def repeats_itself_whatever_was_asked_before(tokenizer: Run, x: Inputs) -> Verdi
     """
     texts = list(texts_of(tokenizer, x))
     first = [encoded(tokenizer, x, text) for text in texts]
-    back = [decoded(tokenizer, x, ids) for ids in first]
-    spoil = [tokenizer.ask(x, lambda it, _, text=text: it.encode(text)) for text in texts]
+    back = [decoded(tokenizer, x, list(ids)) for ids in first]
+    spoil = [answer(tokenizer, x, text) for text in texts]
     for ids in spoil:
         if isinstance(ids, list):
             ids.append(0)  # the answer belongs to whoever asked
     again = [encoded(tokenizer, x, text) for text in reversed(texts)][::-1]
-    once_more = [decoded(tokenizer, x, ids) for ids in reversed(first)][::-1]
+    once_more = [decoded(tokenizer, x, list(ids)) for ids in reversed(first)][::-1]
     return every(*map(alike, again, first), *map(alike, once_more, back))
 
 
@@ -199,9 +203,9 @@ def leaves_the_ids_alone(tokenizer: Run, x: Inputs) -> Verdict:
     verdicts = []
     for text in texts_of(tokenizer, x):
         ids = encoded(tokenizer, x, text)
-        mine = list(ids)
-        tokenizer.ask(x, lambda it, _, mine=mine: it.decode(mine))
-        verdicts.append(alike(mine, ids))
+        before = list(ids)
+        decoded(tokenizer, x, ids)
+        verdicts.append(alike(ids, before))
     return every(*verdicts)
 
 

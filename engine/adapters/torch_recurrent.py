@@ -111,7 +111,7 @@ def projected(x: Tensor, state: Any, w: Any) -> Any:
     size = named["weight_hh"].shape[1]
 
     def grown(weight: Tensor) -> Tensor:
-        gates = weight.unflatten(0, (4, size))
+        gates = weight.reshape(4, size, *weight.shape[1:])
         return torch.cat([gates, torch.zeros_like(gates[:, :1])], dim=1).flatten(0, 1)
 
     parameters = {f"{name}_l0": grown(each) for name, each in named.items()}
