@@ -25,12 +25,14 @@ from seqlaws.terminal import Terminal
 if TYPE_CHECKING:
     from seqlaws.instruments import Figure, Model
 
+TABLE = "table1"
 QUANTITIES = {
     "path": "how many operators lie between two positions, for every pair",
     "depth": "how many operators must follow one another",
     "work": "how many operations it takes, as an exact polynomial in T (and D)",
     "memory": "what is kept for backward, the peak of inference, and the state of a stream",
     "gradient": "how fast the gradient fades with distance",
+    TABLE: 'Table 1 of "Attention Is All You Need", measured beside the published rows',
 }
 WIDTH = 16
 PATIENCE = 2.0
@@ -90,8 +92,9 @@ def add_measure(commands: Any) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     """Measure what was asked for, show it and write it."""
-    if not asked.targets:
-        raise Misunderstood(f"measure {asked.quantity}: which TARGET? (see seqlaws measure --help)")
+    if bool(asked.targets) == (asked.quantity == TABLE):
+        what = "its rows are fixed, it takes no TARGET" if asked.targets else "which TARGET?"
+        raise Misunderstood(f"measure {asked.quantity}: {what} (see seqlaws measure --help)")
     refuse_unwritable(asked.json)
     if asked.plot:
         from seqlaws.instruments.figure import refuse_undrawable
@@ -112,8 +115,11 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _measurements(asked: argparse.Namespace, targets: list[Asked]) -> Iterator[Callable[[], Any]]:
-    from seqlaws.instruments import INSTRUMENTS
+    from seqlaws.instruments import INSTRUMENTS, table1
 
+    if asked.quantity == TABLE:
+        yield partial(_timed, "rows of table 1", table1)
+        return
     instrument = INSTRUMENTS[asked.quantity]
     settings = {"length": asked.length} if asked.length else {}
     for target in targets:

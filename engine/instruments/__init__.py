@@ -22,6 +22,7 @@ from seqlaws.instruments.model import Model
 from seqlaws.instruments.path import PathLength, path_length
 from seqlaws.instruments.polynomial import Polynomial
 from seqlaws.instruments.streaming import StreamingState, streaming_state
+from seqlaws.instruments.table1 import Table1, table1
 from seqlaws.instruments.transparent import transparent
 from seqlaws.instruments.work import Work, work
 
@@ -46,12 +47,14 @@ __all__ = [
     "Polynomial",
     "SequentialDepth",
     "StreamingState",
+    "Table1",
     "Work",
     "gradient_profile",
     "memory",
     "path_length",
     "sequential_depth",
     "streaming_state",
+    "table1",
     "transparent",
     "work",
 ]

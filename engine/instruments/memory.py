@@ -21,7 +21,7 @@ from seqlaws.instruments.polynomial import Polynomial, in_t
 from seqlaws.instruments.streaming import StreamingState, streaming_state
 
 LENGTHS = (64, 96, 128, 160, 192, 256)
-PEAKS = (128, 256, 512, 1024)
+LONGEST = 1024
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,14 @@ def memory(target: Target | Model, *, length: int | None = None, width: int | No
     saved = {n: saved_bytes(model, n) for n in LENGTHS}
     polynomial = in_t(saved)
     exactness = EXACT if polynomial else unknown("the values are exact, and no polynomial passes through all of them")
-    longest = length or PEAKS[-1]
-    peaks = peak_bytes(model, [n for n in PEAKS if n < longest] + [longest])
+    peaks = peak_bytes(model, sorted({max(1, (length or LONGEST) >> halvings) for halvings in range(4)}))
     return Memory(model.name, polynomial, saved, peaks, streaming_state(target, width=width), exactness)
 
 
 def _exponent(values: dict[int, int]) -> float:
     """The power by which values grow from the last length but one to the last."""
+    if len(values) < 2:
+        return 0.0
     (short, less), (long, more) = list(values.items())[-2:]
     return math.log(more / less) / math.log(long / short) if less and more else 0.0
 

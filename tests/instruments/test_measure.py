@@ -91,6 +91,7 @@ def test_several_targets_go_into_one_plot(run: Any, tmp_path: Path) -> None:
     [
         ("speed torch.nn.LSTM", "argument QUANTITY: invalid choice: 'speed' "),
         ("path", "measure path: which TARGET? (see seqlaws measure --help)"),
+        ("table1 torch.nn.LSTM", "measure table1: its rows are fixed, it takes no TARGET "),
         ("path torch.nn.LSTMM", "'torch.nn.LSTMM' names no class, factory, callable or Implementation "),
         ("path nosuch.py:name", "there is no file nosuch.py"),
         ("path models:nosuch", "models has no 'nosuch'; "),
@@ -128,3 +129,23 @@ def test_png_needs_matplotlib(run: Any, monkeypatch: pytest.MonkeyPatch) -> None
 def test_progress_is_shown_after_a_while(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "PATIENCE", 0.001)
     assert "measuring the path of models:ready … 0 s" in run("path models:ready")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("depth 'torch.nn.GRU(4, 4)' --length 16", "GRU: sequential depth 145 at n = 16"),
+        ("work 'torch.nn.LSTM(D, D)'", "LSTM: 16·D²·T operations in contractions, O(T)"),
+        ("work 'torch.nn.LSTM(4, 4)'", "LSTM: 256·T operations in contractions at D = 4, O(T)"),
+        ("memory models:ready --length 128", "GRU: bytes saved for backward: 128·T, O(T)"),
+        ("gradient models:ready --length 30", "GRU: gradient at output 29, lags 0 … 29: exponential"),
+        ("table1", "Table 1 with k = 3, r = 3"),
+    ],
+)
+def test_every_quantity_is_printed_written_and_drawn(run: Any, tmp_path: Path, line: str, said: str) -> None:
+    status, out, err = run(f"{line} --json it.json --plot it.svg")
+    assert (status, err) == (0, "") and out.startswith(said), out + err
+    assert json.loads((tmp_path / "it.json").read_text(encoding="utf-8"))["measured"]
+    drawn = xml.etree.ElementTree.parse(tmp_path / "it.svg").getroot()
+    points = [line.get("points", "") for line in drawn.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert points and all(points) and "nan" not in " ".join(points)
