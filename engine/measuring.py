@@ -85,6 +85,7 @@ def add_measure(commands: Any) -> None:
     add("--args", default="", metavar="LIST", help="arguments of the class or factory: input_size=16,hidden_size=16")
     add("--length", type=_length, metavar="T", help="the sequence length (default: 64; gradient: 100)")
     add("--width", type=_length, metavar="D", help="the input width (default: inferred)")
+    add("--seed", type=int, default=0, metavar="N", help="from which the weights are drawn (default: 0)")
     add("--device", default="cpu", metavar="NAME", help="cpu or cuda (default: cpu)")
     add("--plot", metavar="FILE", help="write a plot there: .svg, or .png where matplotlib is installed")
     add("--json", metavar="FILE", help="write the results there too; - for standard output")
@@ -115,6 +116,8 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _measurements(asked: argparse.Namespace, targets: list[Asked]) -> Iterator[Callable[[], Any]]:
+    import torch
+
     from seqlaws.instruments import INSTRUMENTS, table1
 
     if asked.quantity == TABLE:
@@ -124,7 +127,9 @@ def _measurements(asked: argparse.Namespace, targets: list[Asked]) -> Iterator[C
     settings = {"length": asked.length} if asked.length else {}
     for target in targets:
         whole_family = asked.quantity == "work" and target.varies
-        given = target.build if whole_family else target.model(asked.width, asked.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(asked.seed)
+            given = target.build if whole_family else target.model(asked.width, asked.device)
         yield partial(_timed, f"{asked.quantity} of {target.text}", partial(instrument, given, **settings))
 
 

@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape
 
 from seqlaws.errors import Misunderstood
 from seqlaws.output import refuse_unwritable
 
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 76, 210, 48, 56
+HEIGHT = 420
+LEFT, RIGHT, TOP, BOTTOM = 76, 550, 48, 56
+"""The edges of the plot: from the left, from the left, from the top, from below."""
+LETTER = 7.4
+"""About the width of a letter of 13 pixels."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")  # told apart by all eyes
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
@@ -69,7 +71,7 @@ class Figure:
     def _save_png(self, path: Path) -> None:
         from matplotlib import pyplot  # type: ignore[import-not-found, unused-ignore]
 
-        drawn, axes = pyplot.subplots(figsize=(WIDTH / 100, HEIGHT / 100), layout="constrained")
+        drawn, axes = pyplot.subplots(figsize=(7.6, 4.2), layout="constrained")
         for index, series in enumerate(self._drawable()):
             axes.plot(series.x, series.y, color=COLOURS[index % len(COLOURS)], label=series.name)
         axes.set(title=self.title, xlabel=self.x_label, ylabel=self.y_label)
@@ -82,16 +84,17 @@ class Figure:
     def svg(self) -> str:
         """The figure as the text of an SVG file."""
         series = self._drawable()
-        xs = _Axis.over([value for each in series for value in each.x], self.x_log, LEFT, WIDTH - RIGHT)
+        xs = _Axis.over([value for each in series for value in each.x], self.x_log, LEFT, RIGHT)
         ys = _Axis.over([value for each in series for value in each.y], self.y_log, HEIGHT - BOTTOM, TOP)
+        width = round(RIGHT + 60 + LETTER * max((len(each.name) for each in series), default=0))
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" '
             'font-family="system-ui, sans-serif" font-size="13" fill="#222">',
             f"<title>{escape(self.title)}</title>",
-            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+            f'<rect width="{width}" height="{HEIGHT}" fill="#fff"/>',
             _text(self.title, LEFT, TOP - 22, size=16),
             *self._grid(xs, ys),
-            _text(self.x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, anchor="middle"),
+            _text(self.x_label, (LEFT + RIGHT) / 2, HEIGHT - 14, anchor="middle"),
             _text(self.y_label, 20, (TOP + HEIGHT - BOTTOM) / 2, anchor="middle", turned=True),
             *(part for index, each in enumerate(series) for part in _curve(each, index, xs, ys)),
             "</svg>",
@@ -102,11 +105,11 @@ class Figure:
         lines = []
         for value in xs.ticks:
             lines.append(_line(xs(value), TOP, xs(value), HEIGHT - BOTTOM, "#e4e4e4"))
-            lines.append(_text(_number(value), xs(value), HEIGHT - BOTTOM + 20, anchor="middle"))
+            lines.append(_text(xs.label(value), xs(value), HEIGHT - BOTTOM + 20, anchor="middle"))
         for value in ys.ticks:
-            lines.append(_line(LEFT, ys(value), WIDTH - RIGHT, ys(value), "#e4e4e4"))
-            lines.append(_text(_number(value), LEFT - 8, ys(value) + 4, anchor="end"))
-        lines.append(_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "#444"))
+            lines.append(_line(LEFT, ys(value), RIGHT, ys(value), "#e4e4e4"))
+            lines.append(_text(ys.label(value), LEFT - 8, ys(value) + 4, anchor="end"))
+        lines.append(_line(LEFT, HEIGHT - BOTTOM, RIGHT, HEIGHT - BOTTOM, "#444"))
         lines.append(_line(LEFT, TOP, LEFT, HEIGHT - BOTTOM, "#444"))
         return lines
 
@@ -131,6 +134,7 @@ class _Axis:
 
     ticks: list[float]
     place: Callable[[float], float]
+    label: Callable[[float], str]
 
     def __call__(self, value: float) -> float:
         return self.place(value)
@@ -141,7 +145,12 @@ class _Axis:
         ticks = _log_ticks(low, high) if log else _ticks(low, high)
         scale: Callable[[float], float] = math.log if log else float
         first, last = scale(min(low, ticks[0])), scale(max(high, ticks[-1]))
-        return cls(ticks, lambda value: start + (end - start) * (scale(value) - first) / ((last - first) or 1))
+        by_powers = log and (ticks[0] < 1e-3 or ticks[-1] >= 1e6)
+        return cls(
+            ticks,
+            lambda value: start + (end - start) * (scale(value) - first) / ((last - first) or 1),
+            _power_of_ten if by_powers else _number,
+        )
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -170,8 +179,8 @@ def _curve(series: Series, index: int, xs: _Axis, ys: _Axis) -> list[str]:
     return [
         f'<polyline points="{points}" fill="none" stroke-linejoin="round" {style}/>',
         *(f'<circle cx="{xs(x):.1f}" cy="{ys(y):.1f}" r="3" fill="{colour}"/>' for x, y in dots),
-        f'<line x1="{WIDTH - RIGHT + 16}" y1="{height - 4}" x2="{WIDTH - RIGHT + 42}" y2="{height - 4}" {style}/>',
-        _text(series.name, WIDTH - RIGHT + 48, height),
+        f'<line x1="{RIGHT + 16}" y1="{height - 4}" x2="{RIGHT + 42}" y2="{height - 4}" {style}/>',
+        _text(series.name, RIGHT + 48, height),
     ]
 
 
@@ -184,11 +193,13 @@ def _text(text: str, x: float, y: float, *, anchor: str = "start", size: int = 1
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{turn}>{escape(text)}</text>'
 
 
-def _number(value: Any) -> str:
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        power = math.log10(abs(value))
-        return f"10{_raised(round(power))}" if abs(power - round(power)) < 1e-9 else f"{value:.1e}"
-    return f"{value:g}"
+def _number(value: float) -> str:
+    return f"{value:.1e}" if value and (abs(value) < 1e-3 or abs(value) >= 1e6) else f"{value:g}"
+
+
+def _power_of_ten(value: float) -> str:
+    power = round(math.log10(value))
+    return "1" if power == 0 else f"10{_raised(power)}"
 
 
 def _raised(power: int) -> str:

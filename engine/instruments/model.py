@@ -95,7 +95,7 @@ class Model:
         try:
             for module, _ in modes:
                 module.training = training
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 yield
         finally:
             for module, mode in modes:

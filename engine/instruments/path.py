@@ -71,7 +71,7 @@ class PathLength:
         growth = self.growth or Growth((self.length,), (self.longest,), "unclassified")
         series = Series(f"{self.name}, {growth.order}", growth.lengths, growth.values)
         return Figure(
-            "Longest shortest path between two positions", "sequence length n", "operators", (series,), True, True
+            "Maximum path length between two positions", "sequence length n", "operators", (series,), True, True
         )
 
     def __str__(self) -> str:

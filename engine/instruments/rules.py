@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -105,19 +105,35 @@ def _added(call: Call) -> Tensor:
     """A constant infinity hides what it is added to; a large negative one does so in the next softmax."""
     result = elementwise(call)
     tensors = call.tensors
-    if len(tensors) < 2:
-        _carry(call, *tensors)
-        return result
-    hidden = call.shadow.hidden(tensors[0])
     for tensor in tensors:
         infinite = _constant_where(call, tensor, torch.isinf)
         if infinite is not None:
             result = torch.where(infinite, CONSTANT, result)
-        large = _constant_where(call, tensor, lambda values: values <= MASKED) if call.name == "add" else None
+    call.masked = _masked(call)
+    return result
+
+
+def _low(way: int, values: Tensor) -> Tensor:
+    return way * values <= MASKED
+
+
+def _masked(call: Call) -> Tensor | None:
+    """Where a sum is a score with a large negative constant added, now or before, and none that takes it off."""
+    if call.name == "rsub" or call["alpha"] not in (None, 1):
+        return None
+    first, other = call["self"], call["other"]
+    hidden = call.shadow.hidden(first)
+    if not isinstance(other, Tensor):
+        return hidden if abs(other) < -MASKED / 2 else None
+    sign = 1 if call.name == "add" else -1
+    undone = _constant_where(call, other, lambda values: sign * values >= -MASKED / 2)
+    if hidden is not None and undone is not None:
+        hidden = hidden & ~undone
+    for tensor, way in ((other, sign), *(((first, 1),) if sign == 1 else ())):
+        large = _constant_where(call, tensor, partial(_low, way))
         if large is not None:
             hidden = large if hidden is None else hidden | large
-    call.masked = hidden
-    return result
+    return hidden
 
 
 @rules("where", "masked_fill")
@@ -209,6 +225,50 @@ def _transformed(call: Call) -> Tensor:
     nearest = call.of(source).amin(dims, keepdim=True)
     terms = math.prod(source.shape[dim] for dim in dims)
     return call.plus(nearest, steps=1, reductions=1, terms=terms).expand(call.out.shape)
+
+
+@rules(
+    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
+    "_batch_norm_with_update",
+)  # fmt: skip
+def _batch_normalised(call: Call) -> Any:
+    """In training each channel depends on the whole batch; else on nothing but itself."""
+    value = call.of(call["input"])
+    channel = (1, -1, *(1,) * (value.dim() - 2))
+    terms = 1
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if isinstance(call[name], Tensor):
+            value = torch.minimum(value, call.of(call[name]).view(channel))
+    if call["training"]:
+        across = tuple(axis for axis in range(value.dim()) if axis != 1)
+        terms = value.numel() // max(1, value.shape[1])
+        value = value.amin(across, keepdim=True)
+    result = call.plus(value, steps=2, reductions=1, terms=terms)
+    each = result.amin(tuple(axis for axis in range(value.dim()) if axis != 1))
+    kept = torch.tensor(CONSTANT) if not call["training"] else each
+    return tuple(result.expand(out.shape) if out.dim() > 1 else kept for out in call.out)
+
+
+@rules("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
+def _pooled(call: Call) -> Tensor:
+    """Each mean depends on its window."""
+    value = -call.of(call["self"])  # the smallest of a window is the largest of the negatives
+    spread = int(call.name[-2])
+    if call.name.startswith("_adaptive"):
+        pool = torch.nn.functional.adaptive_max_pool2d if spread == 2 else torch.nn.functional.adaptive_max_pool3d
+        return call.plus(-pool(value, call["output_size"]), steps=1, reductions=1, terms=2)
+    kernel = call["kernel_size"]
+    pool = getattr(torch, f"max_pool{spread}d")
+    nearest = -pool(value, kernel, call["stride"] or kernel, call["padding"], ceil_mode=call["ceil_mode"])
+    return call.plus(nearest, steps=1, reductions=1, terms=math.prod(kernel))
+
+
+@rules("_cdist_forward")
+def _distances(call: Call) -> Tensor:
+    """Each distance depends on two vectors."""
+    rows, columns = call.of(call["x1"]).amin(-1), call.of(call["x2"]).amin(-1)
+    nearest = torch.minimum(rows.unsqueeze(-1), columns.unsqueeze(-2))
+    return call.plus(nearest, steps=3, reductions=1, terms=call["x1"].shape[-1])
 
 
 def _dims(dim: Any, count: int) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ from seqlaws.instruments.model import Model
 from seqlaws.instruments.shadow import base_name
 from seqlaws.instruments.transparent import transparent
 
+PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None))
+
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down the operators of a program, and the tensors that come into it from nowhere."""
@@ -82,7 +84,9 @@ def _what(name: str) -> str:
 
 
 def _plain(leaf: Any) -> Any:
-    return tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf
+    if isinstance(leaf, Tensor):
+        return tuple(leaf.shape)
+    return leaf if isinstance(leaf, PLAIN) else type(leaf)
 
 
 def _digest(tensor: Tensor) -> str:
