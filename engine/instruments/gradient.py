@@ -82,9 +82,10 @@ class GradientProfile:
 
     def __str__(self) -> str:
         low, high = self.interval
+        half = f", half-life {self.half_life:.3g} lags" if self.law == "exponential" else ""
         lines = [
             f"{self.name}: gradient at output {self.at}, lags 0 … {len(self.norms) - 1}: {self.law}",
-            f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}], half-life {self.half_life:.3g} lags",
+            f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}]{half}",
             f"  R² {self.r2_exponential:.3f} exponential, {self.r2_power:.3f} power law d^{self.exponent:.2f}",
         ]
         if self.reach < len(self.norms) - 1:

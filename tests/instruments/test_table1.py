@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from seqlaws.instruments import table1
 
 
@@ -27,3 +29,8 @@ def test_the_table_says_what_holds_only_in_one_model_of_cost() -> None:
     assert all(row.exactness.kind == "exact" for row in table.rows)
     assert "published  O(r·n·d)" in text and max(map(len, text.splitlines())) <= 110
     assert len(table.plot().series) == 5
+
+
+def test_the_document_shows_the_table_that_is_measured() -> None:
+    page = Path(__file__).parents[2] / "docs" / "instruments.md"
+    assert str(table1()) in page.read_text(encoding="utf-8")
