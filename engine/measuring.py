@@ -66,7 +66,7 @@ class Asked:
         """The model at a width; what is wrong with it, in one line."""
         from seqlaws.instruments import Model
 
-        return Model.of(self.build(width or WIDTH), width or (WIDTH if self.varies else None)).on(device)
+        return Model.of(self.build(width or WIDTH), width or (WIDTH if self.varies else None), device)
 
 
 def add_measure(commands: Any) -> None:
@@ -282,7 +282,7 @@ def _write_json(results: list[dict[str, Any]], file: str) -> None:
     import torch
 
     stored = {"schema": 1, "seqlaws": seqlaws.__version__, "torch": torch.__version__, "measured": results}
-    write(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", file)
+    write(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", file)
 
 
 def _length(text: str) -> int:

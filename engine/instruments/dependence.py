@@ -30,13 +30,13 @@ def seen(model: Model, claimed: Tensor) -> Tensor:
             if not (claimed & ~found).any():
                 break
             found |= _by_perturbation(exact, length, seed)
-    return found.cpu()
+    return found
 
 
 def _by_gradient(model: Model, length: int) -> Tensor:
     """Copy b of the input looks at output b alone: one backward gives every pair."""
     x = model.inputs(length, length).requires_grad_()
-    nothing = torch.zeros(length, length, dtype=torch.bool, device=model.device)
+    nothing = torch.zeros(length, length, dtype=torch.bool)
     try:
         out = model(x)
         at = torch.arange(length, device=out.device)
@@ -44,7 +44,7 @@ def _by_gradient(model: Model, length: int) -> Tensor:
         (gradient,) = torch.autograd.grad((out[at, at] * weights).sum(), x, allow_unused=True)
     except (RuntimeError, Misunderstood):  # not differentiable: perturbation has to do
         return nothing
-    return nothing if gradient is None else gradient.ne(0).any(-1)
+    return nothing if gradient is None else gradient.ne(0).any(-1).cpu()
 
 
 @torch.no_grad()
@@ -55,4 +55,4 @@ def _by_perturbation(model: Model, length: int, seed: int) -> Tensor:
     at = torch.arange(length, device=x.device)
     changed[at, at] += model.inputs(1, length, seed=seed + TRIES)[0]
     before, after = model(x), model(changed)
-    return (before != after).any(-1).T
+    return (before != after).any(-1).T.cpu()

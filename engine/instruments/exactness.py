@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -17,6 +18,11 @@ class Exactness:
 
 
 EXACT = Exactness("exact")
+
+
+def finite(number: float) -> float | None:
+    """A number as JSON has it: what is not finite is null."""
+    return number if math.isfinite(number) else None
 
 
 def upper_bound(reason: str) -> Exactness:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.errors import Misunderstood
-from seqlaws.instruments.exactness import EXACT, Exactness, unknown
+from seqlaws.instruments.exactness import EXACT, Exactness, finite, unknown
 from seqlaws.instruments.figure import Figure, Series
 from seqlaws.instruments.lyapunov import Lyapunov, lyapunov, recurrence_of
 from seqlaws.instruments.model import Model, Target
@@ -58,17 +58,17 @@ class GradientProfile:
             "quantity": "gradient profile",
             "name": self.name,
             "at": self.at,
-            "rate": self.rate,
-            "interval": list(self.interval),
-            "exponent": self.exponent,
-            "r2_exponential": self.r2_exponential,
-            "r2_power": self.r2_power,
+            "rate": finite(self.rate),
+            "interval": [finite(each) for each in self.interval],
+            "exponent": finite(self.exponent),
+            "r2_exponential": finite(self.r2_exponential),
+            "r2_power": finite(self.r2_power),
             "law": self.law,
             "reach": self.reach,
             "lyapunov": self.lyapunov and self.lyapunov.to_json(),
             "exactness": self.exactness.kind,
             "reason": self.exactness.reason,
-            "norms": list(self.norms),
+            "norms": [finite(each) for each in self.norms],
         }
 
     def plot(self) -> Figure:
@@ -81,13 +81,12 @@ class GradientProfile:
         )
 
     def __str__(self) -> str:
-        low, high = self.interval
-        half = f", half-life {self.half_life:.3g} lags" if self.law == "exponential" else ""
-        lines = [
-            f"{self.name}: gradient at output {self.at}, lags 0 … {len(self.norms) - 1}: {self.law}",
-            f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}]{half}",
-            f"  R² {self.r2_exponential:.3f} exponential, {self.r2_power:.3f} power law d^{self.exponent:.2f}",
-        ]
+        lines = [f"{self.name}: gradient at output {self.at}, lags 0 … {len(self.norms) - 1}: {self.law}"]
+        if math.isfinite(self.rate):
+            low, high = self.interval
+            half = f", half-life {self.half_life:.3g} lags" if self.law == "exponential" else ""
+            fits = f"R² {self.r2_exponential:.3f} exponential, {self.r2_power:.3f} power law d^{self.exponent:.2f}"
+            lines += [f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}]{half}", f"  {fits}"]
         if self.reach < len(self.norms) - 1:
             why = "float64 underflows" if self.norms[self.reach] < TINY else "no gradient at all"
             lines.append(f"  {why} beyond lag {self.reach}")

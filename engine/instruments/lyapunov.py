@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlaws.implementation import Implementation
+from seqlaws.instruments.exactness import finite
 from seqlaws.instruments.model import Model, Target
 from seqlaws.instruments.subjects import stepping
 from seqlaws.instruments.transparent import transparent
@@ -48,7 +49,7 @@ class Lyapunov:
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON values."""
-        return {"spectrum": list(self.spectrum), "bound": self.bound}
+        return {"spectrum": [finite(each) for each in self.spectrum], "bound": finite(self.bound)}
 
     def __str__(self) -> str:
         few = ", ".join(f"{each:+.4f}" for each in self.spectrum[:4])
@@ -59,7 +60,7 @@ class Lyapunov:
 def recurrence_of(target: Target | Model, model: Model) -> Recurrence | None:
     """The recurrence that a target is: a layer of torch.nn, or an Implementation of one; else None."""
     if isinstance(target, Implementation):
-        found = stepping(target, model.width)
+        found = stepping(target, model.width, model.device)
         return found and Recurrence(*found, model)
     module = model.module
     if isinstance(module, nn.RNNBase) and not module.bidirectional and not module.proj_size:

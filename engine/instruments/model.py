@@ -35,15 +35,21 @@ class Model:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def of(cls, target: Target | Model, width: int | None = None) -> Model:
-        """The model of a module, a callable or an Implementation; D is inferred where it is not given."""
+    def of(cls, target: Target | Model, width: int | None = None, device: str | None = None) -> Model:
+        """The model of a module, a callable or an Implementation; D is inferred where it is not given.
+
+        A module is moved to the device, if one is named.
+        """
+        place = _device(device)
         if isinstance(target, Model):
             return target
         if isinstance(target, Implementation):
             from seqlaws.instruments.subjects import model_of
 
-            return model_of(target, width or DEFAULT_WIDTH)
+            return model_of(target, width or DEFAULT_WIDTH, place or torch.device("cpu"))
         if isinstance(target, nn.Module):
+            if place:
+                target.to(place)
             first = next((each for each in target.parameters() if each.is_floating_point()), None)
             return cls(
                 name=type(target).__name__,
@@ -52,13 +58,14 @@ class Model:
                 module=target,
                 learned=tuple(target.parameters()),
                 dtype=torch.float32 if first is None else first.dtype,
-                device=torch.device("cpu") if first is None else first.device,
+                device=place or (torch.device("cpu") if first is None else first.device),
             )
         if not callable(target):
             raise Misunderstood(
                 f"a {type(target).__name__} cannot be measured: give a module, a callable or an Implementation"
             )
-        return cls(getattr(target, "__name__", type(target).__name__), target, width or DEFAULT_WIDTH)
+        name = getattr(target, "__name__", type(target).__name__)
+        return cls(name, target, width or DEFAULT_WIDTH, device=place or torch.device("cpu"))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output [B, T, D'] for x [B, T, D]."""
@@ -90,8 +97,9 @@ class Model:
 
     @contextmanager
     def still(self, *, training: bool = False) -> Iterator[None]:
-        """Inside, the module is in eval mode (or training), and random numbers leave no trace outside."""
+        """Inside, the module is in eval mode (or training). Modes, buffers and random numbers are put back."""
         modes = [] if self.module is None else [(each, each.training) for each in self.module.modules()]
+        kept = [] if self.module is None else [(each, each.clone()) for each in self.module.buffers()]
         try:
             for module, _ in modes:
                 module.training = training
@@ -100,17 +108,9 @@ class Model:
         finally:
             for module, mode in modes:
                 module.training = mode
-
-    def on(self, device: str) -> Model:
-        """The same model on a device."""
-        try:
-            place = torch.device(device)
-            torch.empty(0, device=place)
-        except (RuntimeError, AssertionError):
-            raise Misunderstood(f"there is no device {device!r} here; cpu is always there") from None
-        if self.module is not None:
-            self.module.to(place)
-        return replace(self, device=place)
+            with torch.no_grad():
+                for buffer, before in kept:
+                    buffer.copy_(before)
 
     def doubled(self) -> Model:
         """The same model in float64, where it can be had; else the model itself."""
@@ -124,6 +124,16 @@ class Model:
                 return model if model(model.inputs(1, 2)).dtype == torch.float64 else self
         except Exception:  # whatever a model does when it is copied or widened, it can be measured as it is
             return self
+
+
+def _device(name: str | None) -> torch.device | None:
+    if name is None:
+        return None
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise Misunderstood(f"there is no device {name!r} here; cpu is always there") from None
+    return torch.device(name)
 
 
 def _convention(module: nn.Module) -> Callable[[Tensor], Any]:

@@ -97,8 +97,8 @@ class Call:
 
 class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs a program with its shadow. ``unknown`` counts operators without a rule, by name; ``worst``
-    those that move data by data, for which every place is assumed; ``leaks`` names the operators by
-    which data left torch; ``foreign`` counts tensors that came from outside."""
+    those that move data by data, for which every place is assumed; ``leaks`` those by which data
+    left torch."""
 
     def __init__(self, cost: Cost, learned: Iterable[Tensor] = (), fixed: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -106,7 +106,6 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.unknown: dict[str, int] = {}
         self.worst: dict[str, int] = {}
         self.leaks: dict[str, int] = {}
-        self.foreign = 0
         self._bases: dict[int, Tensor] = {}
         self._hidden: dict[int, Tensor] = {}
         self._own: set[int] = set()
@@ -184,9 +183,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _base(self, tensor: Tensor) -> Tensor:
         base = self._bases.get(_key(tensor))
         if base is None:
-            learned = tensor.requires_grad
-            self.foreign += not learned and tensor.numel() > 0
-            base = self._new(tensor, LEARNED if learned else CONSTANT)
+            base = self._new(tensor, LEARNED if tensor.requires_grad else CONSTANT)
         return base
 
     def _new(self, tensor: Tensor, value: float) -> Tensor:

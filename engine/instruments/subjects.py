@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqlaws.errors import Misunderstood
 from seqlaws.implementation import Implementation
@@ -31,25 +31,29 @@ ROWS = {
 }
 
 
-def model_of(implementation: Implementation, width: int) -> Model:
+def model_of(implementation: Implementation, width: int, device: torch.device) -> Model:
     """The model of an implementation of a subject that maps a sequence to a sequence."""
     name, subject = implementation.name, implementation.subject
     if implementation.framework != "torch":
         raise Misunderstood(f"{name} computes in {implementation.framework}; instruments see what torch computes")
     if subject == "decoder":
         model = implementation.call(0, width, HEADS)
-        return Model(name, model.forward, width, learned=tuple(getattr(model, "parameters", tuple)()))
+        module = model.to(device) if isinstance(model, nn.Module) else None
+        learned = () if module is None else tuple(module.parameters())
+        return Model(name, model.forward, width, module, learned, device=device)
     if subject not in CALLS:
         raise Misunderstood(f"{name} implements {subject}; instruments measure: {', '.join([*CALLS, 'decoder'])}")
-    weights = Weights(subject, width)
+    weights = Weights(subject, width, device)
     call = CALLS[subject]
-    return Model(name, lambda x: call(implementation.call, x, weights(x.dtype)), width, learned=weights.every)
+    return Model(
+        name, lambda x: call(implementation.call, x, weights(x.dtype)), width, None, weights.every, device=device
+    )
 
 
 class Weights:
     """Drawn weights of a subject, in any dtype."""
 
-    def __init__(self, subject: str, width: int) -> None:
+    def __init__(self, subject: str, width: int, device: torch.device) -> None:
         draw = torch.Generator().manual_seed(0)
         drawn = {
             name: torch.randn(*shape, generator=draw, dtype=torch.float64) / math.sqrt(width)
@@ -57,7 +61,7 @@ class Weights:
             for name in names.get(subject, ())
         }
         self.by_dtype = {
-            dtype: SimpleNamespace(**{name: value.to(dtype) for name, value in drawn.items()})
+            dtype: SimpleNamespace(**{name: value.to(device, dtype) for name, value in drawn.items()})
             for dtype in (torch.float32, torch.float64)
         }
         self.every = tuple(value for each in self.by_dtype.values() for value in vars(each).values())
@@ -86,12 +90,14 @@ CALLS: dict[str, Callable[[Any, Tensor, Any], Any]] = {
 }
 
 
-def stepping(implementation: Implementation, width: int) -> tuple[Callable[[Tensor, Tensor], Tensor], int] | None:
+def stepping(
+    implementation: Implementation, width: int, device: torch.device
+) -> tuple[Callable[[Tensor, Tensor], Tensor], int] | None:
     """The step of an implementation of a recurrence, on states [B, S], and S; None for any other subject."""
     subject, call = implementation.subject, implementation.call
     if subject not in ("rnn", "lstm", "gru"):
         return None
-    weights = Weights(subject, width)
+    weights = Weights(subject, width, device)
 
     def step(state: Tensor, x: Tensor) -> Tensor:
         w = weights(x.dtype)

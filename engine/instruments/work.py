@@ -26,7 +26,8 @@ from seqlaws.instruments.transparent import transparent
 from seqlaws.instruments.watch import doubts
 
 LENGTHS = (12, 16, 20, 24, 30, 36)
-WIDTHS = (4, 8, 12, 16, 20)
+WIDTHS = (8, 16, 24, 32, 40)
+"""Widths that up to eight heads divide."""
 BY_VECTOR = ("mv", "addmv", "dot", "vdot")
 NOT_LINEAR = (
     "sort", "argsort", "msort", "topk", "kthvalue", "median", "mode", "unique", "_unique2", "_fft_r2c", "_fft_c2c",

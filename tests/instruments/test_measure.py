@@ -138,6 +138,7 @@ def test_progress_is_shown_after_a_while(run: Any, monkeypatch: pytest.MonkeyPat
         ("work 'torch.nn.LSTM(D, D)'", "LSTM: 16·D²·T operations in contractions, O(T)"),
         ("work 'torch.nn.LSTM(4, 4)'", "LSTM: 256·T operations in contractions at D = 4, O(T)"),
         ("memory models:ready --length 128", "GRU: bytes saved for backward: 128·T, O(T)"),
+        ("gradient models:make --length 8", "Linear: gradient at output 7, lags 0 … 7: unclassified"),
         ("gradient models:ready --length 30", "GRU: gradient at output 29, lags 0 … 29: exponential"),
         ("table1", "Table 1 with k = 3, r = 3"),
     ],

@@ -45,6 +45,14 @@ def test_what_is_saved_is_counted_once_and_without_parameters() -> None:
     assert saved_bytes(twice, 10) == 2 * 10 * D * 4
 
 
+def test_measuring_changes_nothing() -> None:
+    model = nn.BatchNorm1d(D).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    memory(model, length=64)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training and model.weight.grad is None
+
+
 def test_the_peak_is_what_is_alive_at_once() -> None:
     def doubled(x: Tensor) -> Tensor:
         y = x + 1

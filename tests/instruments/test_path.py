@@ -62,6 +62,14 @@ def test_a_recurrence_takes_three_operators_a_step() -> None:
             assert result.lengths[t][s] == (4 + 3 * (t - s) if s <= t else None)
 
 
+def test_a_cell_state_takes_two_operators_a_step() -> None:
+    """By hand: the output gate is 5 operators away, 9 a step later through h; from then on the cell carries."""
+    result = path_length(nn.LSTM(D, D), 12, growth=False)
+    for t in range(12):
+        for s in range(t + 1):
+            assert result.lengths[t][s] == {0: 5, 1: 9}.get(t - s, 8 + 2 * (t - s))
+
+
 @pytest.mark.parametrize(("kernel", "layers"), [(2, [2, 4, 6, 8]), (3, [2, 3, 4, 6]), (4, [1, 2, 3, 4])])
 def test_dilated_convolutions_need_logarithmically_many_layers(kernel: int, layers: list[int]) -> None:
     for length, count in zip((4, 16, 64, 256), layers, strict=True):

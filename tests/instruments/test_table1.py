@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seqlaws.instruments import table1
+import pytest
+
+from seqlaws.instruments import Table1, table1
 
 
-def test_the_rows_are_measured() -> None:
+@pytest.fixture(scope="module")
+def table() -> Table1:
+    return table1()
+
+
+def test_the_rows_are_measured(table: Table1) -> None:
     measured = {
         row.name: (str(row.work.contractions), row.depth.unit_growth.order, row.path.order, row.path.values)
-        for row in table1().rows
+        for row in table.rows
     }
     assert measured == {
         "Self-attention": ("4·D·T² + 6·D²·T", "O(1)", "O(1)", (2,) * 6),
@@ -21,8 +28,7 @@ def test_the_rows_are_measured() -> None:
     }
 
 
-def test_the_table_says_what_holds_only_in_one_model_of_cost() -> None:
-    table = table1()
+def test_the_table_says_what_holds_only_in_one_model_of_cost(table: Table1) -> None:
     attention = table.rows[0]
     assert attention.depth.fan_in_2_growth.order == "O(log n)"
     text = str(table)
@@ -31,6 +37,6 @@ def test_the_table_says_what_holds_only_in_one_model_of_cost() -> None:
     assert len(table.plot().series) == 5
 
 
-def test_the_document_shows_the_table_that_is_measured() -> None:
+def test_the_document_shows_the_table_that_is_measured(table: Table1) -> None:
     page = Path(__file__).parents[2] / "docs" / "instruments.md"
-    assert str(table1()) in page.read_text(encoding="utf-8")
+    assert str(table) in page.read_text(encoding="utf-8")
