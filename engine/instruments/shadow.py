@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seqlaws.instruments.fused import WRITTEN_OUT
+from seqlaws.instruments.modes import Seeing
 
 REACHED, UNMARKED, LEARNED, CONSTANT = 5e5, 1e6, 2e6, math.inf
 DATA = 1.5e6  # below: depends on the input
@@ -95,13 +95,13 @@ class Call:
         return value + self.shadow.cost(steps, reductions, terms)
 
 
-class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Shadow(Seeing):  # type: ignore[no-untyped-call]
     """Runs a program with its shadow. ``unknown`` counts operators without a rule, by name; ``worst``
     those that move data by data, for which every place is assumed; ``leaks`` those by which data
     left torch."""
 
     def __init__(self, cost: Cost, learned: Iterable[Tensor] = (), fixed: Iterable[Tensor] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.cost = cost
         self.unknown: dict[str, int] = {}
         self.worst: dict[str, int] = {}
@@ -129,10 +129,10 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         base = self._hidden.get(_key(tensor))
         return None if base is None else self._view(base, tensor)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run one operator, and give its result a shadow."""
         from seqlaws.instruments.rules import rule_of
 
-        kwargs = kwargs or {}
         schema = func._schema
         if only_views(func):
             for leaf in tree_leaves((args, kwargs)):
@@ -170,10 +170,9 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with self:
             if func in WRITTEN_OUT:
                 return WRITTEN_OUT[func](*args, **kwargs)
-            done = func.decompose(*args, **kwargs)
-            if done is NotImplemented and func in decomposition_table and not func._schema.is_mutable:
-                done = decomposition_table[func](*args, **kwargs)
-        return done
+            if func in decomposition_table and not func._schema.is_mutable:
+                return decomposition_table[func](*args, **kwargs)
+        return NotImplemented
 
     def _left(self, func: Any, given: Sequence[Tensor], out: Any) -> None:
         if out is not None and any(bool((self.of(tensor) < DATA).any()) for tensor in given):

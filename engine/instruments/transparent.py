@@ -6,12 +6,14 @@ what was there, whatever happens inside.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+FLEX = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"
 Switch = tuple[Callable[[], bool], Callable[[bool], object]]
 
 
@@ -39,4 +41,8 @@ def transparent() -> Iterator[None]:
             undo.callback(put, get())
             put(False)
         undo.enter_context(sdpa_kernel(SDPBackend.MATH))
+        flex = sys.modules.get("torch.nn.attention.flex_attention")
+        if flex is not None:  # it compiles itself where nobody has, unless told not to
+            undo.callback(setattr, flex, FLEX, getattr(flex, FLEX))
+            setattr(flex, FLEX, True)
         yield

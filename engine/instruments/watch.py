@@ -11,28 +11,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from seqlaws.instruments.exactness import Exactness, unknown
 from seqlaws.instruments.model import Model
+from seqlaws.instruments.modes import Seeing
 from seqlaws.instruments.shadow import base_name
 from seqlaws.instruments.transparent import transparent
 
 PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None))
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(Seeing):  # type: ignore[no-untyped-call]
     """Writes down the operators of a program, and the tensors that come into it from nowhere."""
 
     def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.steps: list[tuple[str, str]] = []
         self._seen = {each.untyped_storage()._cdata for each in known}
         self._alive: list[Any] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and self._new(leaf) and not leaf.requires_grad:
                 self.steps.append(("a tensor from outside torch", _digest(leaf)))

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
@@ -18,6 +17,7 @@ from seqlaws.implementation import Implementation
 from seqlaws.instruments.exactness import EXACT, Exactness, unknown
 from seqlaws.instruments.figure import Figure, Series
 from seqlaws.instruments.model import Model, Target
+from seqlaws.instruments.modes import Seeing
 from seqlaws.instruments.polynomial import Polynomial, in_t, in_t_and_d
 from seqlaws.instruments.rules import MOVES, rule_of
 from seqlaws.instruments.rules_linear import CONTRACTIONS
@@ -108,20 +108,24 @@ def work(
     contractions = {d: {n: each.contractions for n, each in row.items()} for d, row in counts.items()}
     elements = {d: {n: each.elements for n, each in row.items()} for d, row in counts.items()}
     found = [in_t_and_d(table) if len(models) > 1 else in_t(table[model.width]) for table in (contractions, elements)]
-    uncounted = sorted({name for row in counts.values() for each in row.values() for name in each.uncounted})
+    every = [each for row in counts.values() for each in row.values()]
     return Work(
         name=model.name,
         width=model.width,
         contractions=found[0],
         elements=found[1],
         values=contractions[model.width],
-        exactness=doubts(model, lengths[0]) or _exactness(uncounted, found),
+        exactness=doubts(model, lengths[0]) or _exactness(every, found),
     )
 
 
-def _exactness(uncounted: list[str], found: list[Polynomial | None]) -> Exactness:
+def _exactness(counters: list[_Counter], found: list[Polynomial | None]) -> Exactness:
+    left = {name for each in counters for name in each.left}
+    uncounted = {name for each in counters for name in each.uncounted}
+    if left:
+        return unknown(f"data leave the tensors by {', '.join(sorted(left))}; what follows is seen for one branch only")
     if uncounted:
-        return unknown(f"what {', '.join(uncounted)} does inside is not counted")
+        return unknown(f"what {', '.join(sorted(uncounted))} does inside is not counted")
     if None in found:
         return unknown("the counts are exact, and no polynomial passes through all of them")
     return EXACT
@@ -141,28 +145,31 @@ def _models(target: Any, width: int | None) -> list[Model]:
     return [Model.of(target, width)]
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(Seeing):  # type: ignore[no-untyped-call]
     """Counts the elements that operators other than contractions compute, and the contractions that torch's
     own counter leaves out."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.elements = 0
         self.contractions = 0
         self.uncounted: set[str] = set()
+        self.left: set[str] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
         name = base_name(func)
         if only_views(func) or name in MOVES or func.overloadpacket in flop_registry:
             return out
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if name in BY_VECTOR:
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        if given and not made:
+            self.left.add(name)
+        elif name in BY_VECTOR:
             self.contractions += 2 * max(each.numel() for each in given)
         elif name in CONTRACTIONS or name in NOT_LINEAR or not _known(func):
             self.uncounted.add(name)
         elif given:
-            made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
             self.elements += max(each.numel() for each in (*given, *made))
         return out
 

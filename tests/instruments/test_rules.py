@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 
 from seqlaws.instruments import path_length, sequential_depth
 from seqlaws.instruments.fused import gru_cell, lstm_cell
@@ -38,6 +39,12 @@ def rotated(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, q, x, is_causal=True)
 
 
+def flexible(x: Tensor) -> Tensor:
+    heads = x[:, None]
+    hide = lambda score, b, h, i, j: torch.where(i >= j, score, -float("inf"))  # noqa: E731
+    return flex_attention(heads, heads, heads, score_mod=hide)[:, 0]
+
+
 class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -48,12 +55,14 @@ class Encoder(nn.Module):
         return self.layers(x, mask=mask, is_causal=True)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize(
     ("model", "longest", "causal"),
     [
         (Encoder(), 24, True),
         (rotated, 1, True),
         (cached, 1, True),
+        (flexible, 1, True),
         (lambda x: Square.apply(x).cumsum(1), 2, True),
         (lambda x: torch.vmap(lambda row: row.cumsum(0))(x), 1, True),
         (lambda x: torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=False), 1, True),

@@ -68,6 +68,11 @@ def test_what_is_not_counted_is_named(call: Callable[[Tensor], Tensor], name: st
     assert str(work(call, width=D).exactness) == f"unknown: what {name} does inside is not counted"
 
 
+def test_a_branch_is_noticed() -> None:
+    found = work(lambda x: x * 2 if bool(x.sum() > 1e9) else x, width=D).exactness
+    assert str(found).startswith("unknown: data leave the tensors by _local_scalar_dense")
+
+
 def test_fused_attention_is_counted() -> None:
     result = work(lambda x: F.scaled_dot_product_attention(x, x, x), width=D)
     assert str(result.contractions) == f"{4 * D}·T²"
