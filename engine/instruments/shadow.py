@@ -82,6 +82,12 @@ class Call:
         read = {name: value for name, value in self.kwargs.items() if not self.writes(name)}
         return [leaf for leaf in tree_leaves((self.args, read)) if isinstance(leaf, Tensor)]
 
+    @property
+    def written(self) -> list[Tensor]:
+        """Every tensor that is written to, one by one or in lists."""
+        names = [each.name for each in self.func._schema.arguments if each.alias_info and each.alias_info.is_write]
+        return [leaf for name in names for leaf in tree_leaves(self[name]) if isinstance(leaf, Tensor)]
+
     def writes(self, name: str) -> bool:
         """Whether an argument is one that the operator writes and does not read."""
         return any(argument.name == name and argument.is_out for argument in self.func._schema.arguments)
@@ -107,6 +113,7 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
         self.worst: dict[str, int] = {}
         self.leaks: dict[str, int] = {}
         self._bases: dict[int, Tensor] = {}
+        self._bytes: dict[int, int] = {}
         self._hidden: dict[int, Tensor] = {}
         self._own: set[int] = set()
         self._alive: list[Any] = []
@@ -163,6 +170,12 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
         for result, value in zip(results, _each(values, len(results)), strict=True):
             self._write(result, value)
             self._hide(result, call.masked)
+        if schema.is_mutable:
+            returned = {_key(result) for result in results}
+            for tensor in call.written:
+                if _key(tensor) not in returned:
+                    self._write(tensor, conservative(call))
+                    self._hide(tensor, None)
         return out
 
     def _decomposed(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -181,7 +194,7 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
 
     def _base(self, tensor: Tensor) -> Tensor:
         base = self._bases.get(_key(tensor))
-        if base is None:
+        if base is None or self._bytes[_key(tensor)] != tensor.untyped_storage().nbytes():  # it is new, or resized
             base = self._new(tensor, LEARNED if tensor.requires_grad else CONSTANT)
         return base
 
@@ -195,6 +208,7 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
         if key not in self._bases:
             self._alive.append(tensor.untyped_storage())  # else its place could be given to another one
         self._bases[key] = base
+        self._bytes[key] = tensor.untyped_storage().nbytes()
         self._own.add(_key(base))
         return base
 
@@ -217,7 +231,7 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
         if not known and self._fresh(value, result):
             self._keep(result, value.view(-1))
             return
-        base = self._bases[_key(result)] if known else self._new(result, CONSTANT)
+        base = self._base(result) if known else self._new(result, CONSTANT)
         many = self._smaller(base, result)
         if many > 1:
             _grouped(base, result, round(many)).copy_(value.expand(result.shape).unsqueeze(-1))

@@ -77,12 +77,35 @@ class Encoder(nn.Module):
         (lambda x: torch.cdist(x, x), 1, False),
         (lambda x: F.pad(x.mT, (1, 1), mode="reflect").mT[:, 1:-1], 0, True),
         (lambda x: torch.add(x, 1, out=torch.empty_like(x)), 1, True),
+        (lambda x: torch.add(x, 1, out=x.new_empty(0)), 1, True),
         (lambda x: torch.ones(x.shape[1], x.shape[1], dtype=x.dtype).tril() @ x, 1, True),
     ],
 )  # fmt: skip
 def test_known_programs(model: Callable[..., Tensor], longest: int, causal: bool) -> None:
     result = path_length(model, 8, width=D, growth=False)
     assert (str(result.exactness), result.longest, result.causal) == ("exact", longest, causal)
+
+
+@torch.library.custom_op("seqlaws_tests::shifted_into", mutates_args=("out",))
+def shifted_into(x: Tensor, out: Tensor) -> None:
+    out[:, 1:] = x[:, :-1]
+
+
+def test_what_is_written_without_being_returned_is_seen() -> None:
+    def by_operator(x: Tensor) -> Tensor:
+        out = torch.zeros_like(x)
+        shifted_into(x.detach(), out)
+        return out
+
+    def by_list(x: Tensor) -> Tensor:
+        out = x.roll(1, 1)
+        torch._foreach_add_([out], [x])
+        return out
+
+    for model in (by_operator, by_list):
+        result = path_length(model, 5, width=D, growth=False)
+        assert str(result.exactness).startswith("unknown: no rule for ")
+        assert result.depends(3, 2)
 
 
 def test_a_residual_gate_of_zero_hides_nothing() -> None:
