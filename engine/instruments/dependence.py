@@ -44,7 +44,7 @@ def _by_gradient(model: Model, length: int) -> Tensor:
         (gradient,) = torch.autograd.grad((out[at, at] * weights).sum(), x, allow_unused=True)
     except (RuntimeError, Misunderstood):  # not differentiable: perturbation has to do
         return nothing
-    return nothing if gradient is None else gradient.ne(0).any(-1).cpu()
+    return nothing if gradient is None else (gradient.ne(0) & ~gradient.isnan()).any(-1).cpu()
 
 
 @torch.no_grad()
@@ -55,4 +55,4 @@ def _by_perturbation(model: Model, length: int, seed: int) -> Tensor:
     at = torch.arange(length, device=x.device)
     changed[at, at] += model.inputs(1, length, seed=seed + TRIES)[0]
     before, after = model(x), model(changed)
-    return (before != after).any(-1).T.cpu()
+    return ((before != after) & ~(before.isnan() & after.isnan())).any(-1).T.cpu()

@@ -180,11 +180,10 @@ class Shadow(Seeing):  # type: ignore[no-untyped-call]
 
     def _decomposed(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The operator as the simpler ones that it stands for, each seen in turn."""
-        with self:
-            if func in WRITTEN_OUT:
-                return WRITTEN_OUT[func](*args, **kwargs)
-            if func in decomposition_table and not func._schema.is_mutable:
-                return decomposition_table[func](*args, **kwargs)
+        simpler = WRITTEN_OUT.get(func) or (None if func._schema.is_mutable else decomposition_table.get(func))
+        if simpler is not None:
+            with suppress(Exception), self:  # what cannot be taken apart is run as it is
+                return simpler(*args, **kwargs)
         return NotImplemented
 
     def _left(self, func: Any, given: Sequence[Tensor], out: Any) -> None:

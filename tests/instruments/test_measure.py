@@ -7,12 +7,18 @@ import shlex
 import xml.etree.ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from seqlaws import measuring
 from seqlaws.cli import main
+from seqlaws.errors import Misunderstood
+from seqlaws.instruments import path_length
+from seqlaws.instruments.subjects import model_of
 
 MODELS = """
 import torch
@@ -75,6 +81,23 @@ def test_what_a_target_may_be(run: Any, target: str, longest: int) -> None:
     assert status == 0, err
     (measured,) = json.loads(out)["measured"]
     assert (measured["longest"], measured["exactness"]) == (longest, "exact")
+
+
+class Decoder(nn.Module):
+    def __init__(self, seed: int, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Any, *, positions: Any = None, padding: Any = None) -> Any:
+        return self.layer(x).cumsum(1)
+
+
+def test_a_decoder_is_made_first() -> None:
+    factory = SimpleNamespace(name="mine", subject="decoder", framework="torch", call=Decoder)
+    assert path_length(model_of(factory, 4, torch.device("cpu")), 8).longest == 2
+    factory.framework = "numpy"
+    with pytest.raises(Misunderstood, match="mine computes in numpy; instruments see what torch computes"):
+        model_of(factory, 4, torch.device("cpu"))
 
 
 def test_several_targets_go_into_one_plot(run: Any, tmp_path: Path) -> None:

@@ -159,6 +159,15 @@ def test_a_mismatch_takes_one_line(model: Callable[..., Any], why: str | None) -
     assert str(said.value).startswith(why) and "\n" not in str(said.value)
 
 
+def test_nan_is_no_evidence() -> None:
+    def model(x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu()  # the first position sees nothing
+        return (x @ x.mT).masked_fill(hidden, -torch.inf).softmax(-1) @ x
+
+    result = path_length(model, 6, width=4, growth=False)
+    assert str(result.exactness).startswith("upper bound: 6 pairs are connected")
+
+
 def test_entries_of_the_batch_that_mix_are_noticed() -> None:
     result = path_length(lambda x: x - x.mean(0), 6, width=4)
     assert str(result.exactness).startswith("upper bound: entries of the batch influence one another")
