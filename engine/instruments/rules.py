@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any
 
 import torch
@@ -47,7 +47,14 @@ def rule_of(func: Any) -> Rule | None:
     named = RULES.get(base_name(func))
     if named is None and not any("Tensor" in str(each.type) for each in func._schema.arguments):
         return _made
-    return named or (elementwise if torch.Tag.pointwise in tags else None)
+    return named or (elementwise if _is_elementwise(func) else None)
+
+
+def _is_elementwise(func: Any) -> bool:
+    """Whether torch tags an operator, or a variant of it that is not in place, as elementwise."""
+    packet = getattr(torch.ops.aten, base_name(func), None) if func.namespace == "aten" else None
+    variants = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
+    return any(torch.Tag.pointwise in each.tags for each in (func, *variants))
 
 
 def _random(call: Call) -> Tensor:
@@ -71,14 +78,7 @@ def _filled(call: Call) -> Tensor:
 
 def elementwise(call: Call) -> Tensor:
     """Each element of the result depends on the same element of every operand."""
-    return _elementwise(call, [call.of(tensor) for tensor in call.tensors])
-
-
-def _elementwise(call: Call, values: list[Tensor]) -> Tensor:
-    nearest = values[0]
-    for value in values[1:]:
-        nearest = torch.minimum(nearest, value)
-    return call.plus(nearest)
+    return call.plus(reduce(torch.minimum, [call.of(tensor) for tensor in call.tensors]))
 
 
 @rules("_to_copy", "clone", "lift_fresh", "positive", moves=True)
@@ -284,7 +284,7 @@ def _nearest(call: Call) -> Tensor:
 def _constant_where(call: Call, tensor: Tensor, test: Callable[[Tensor], Tensor]) -> Tensor | None:
     """Where a tensor is constant and its value passes a test; None if nowhere."""
     constant = call.of(tensor) == CONSTANT
-    if not constant.any():
+    if not constant.any() or call.overwrites(tensor):
         return None
     found = constant & test(tensor)
     return found if found.any() else None

@@ -41,7 +41,7 @@ def _product(call: Call) -> Tensor:
         return result
     known = call.of(bias)
     result = torch.minimum(call.plus(known), result)
-    if (constant := known == CONSTANT).any():
+    if (constant := known == CONSTANT).any() and not call.overwrites(bias):
         result = torch.where(constant & torch.isinf(bias), CONSTANT, result)
         if (large := constant & (bias <= MASKED)).any():
             call.masked = large

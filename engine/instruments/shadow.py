@@ -88,6 +88,10 @@ class Call:
         names = [each.name for each in self.func._schema.arguments if each.alias_info and each.alias_info.is_write]
         return [leaf for name in names for leaf in tree_leaves(self[name]) if isinstance(leaf, Tensor)]
 
+    def overwrites(self, tensor: Tensor) -> bool:
+        """Whether the numbers of a tensor are no longer those that were read."""
+        return bool(self.func._schema.is_mutable) and _key(tensor) in map(_key, self.written)
+
     def writes(self, name: str) -> bool:
         """Whether an argument is one that the operator writes and does not read."""
         return any(argument.name == name and argument.is_out for argument in self.func._schema.arguments)

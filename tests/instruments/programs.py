@@ -91,6 +91,24 @@ def written_in_place(r: random.Random, T: int, D: int) -> Step:
 
 
 @kind
+def over_constants(r: random.Random, T: int, D: int) -> Step:
+    """Constants that take up data in place: where those are zero, nothing is hidden."""
+    way = r.randrange(4)
+
+    def step(x: Tensor) -> Tensor:
+        shifted = torch.relu(x.roll(1, 1))
+        if way == 0:
+            return torch.ones_like(x).mul_(shifted).mul_(x)
+        if way == 1:
+            return torch.zeros_like(x).add_(shifted).mul_(x)
+        if way == 2:
+            return torch.full_like(x, -2e4).add_(2e4).add_(x).mul_(shifted)
+        return torch.zeros_like(x).addcmul_(x, shifted).copysign_(x)
+
+    return step
+
+
+@kind
 def recurrence(r: random.Random, T: int, D: int) -> Step:
     def step(x: Tensor) -> Tensor:
         out = torch.empty_like(x)

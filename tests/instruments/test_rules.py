@@ -152,6 +152,15 @@ def test_a_large_constant_hides_scores(hide: Callable[[Tensor, Tensor], Tensor])
     assert str(result.exactness) == "exact" and result.causal
 
 
+def test_a_constant_that_takes_up_data_in_place_hides_nothing() -> None:
+    def model(x: Tensor) -> Tensor:
+        weights = torch.ones_like(x).mul_(torch.relu(x.roll(1, 1)))  # zero at half of the places, for this input
+        return weights * torch.ones_like(x).cumsum(1)
+
+    result = path_length(model, 16, width=1, growth=False, certify=False)
+    assert all(result.depends(t, (t - 1) % 16) for t in range(16))
+
+
 def test_writing_over_masked_scores_ends_their_mask() -> None:
     def model(x: Tensor) -> Tensor:
         scores = torch.tanh(x @ x.mT)
