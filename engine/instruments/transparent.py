@@ -24,7 +24,7 @@ def _cudnn(on: bool) -> None:
 SWITCHES: tuple[Switch, ...] = (
     # oneDNN runs a whole nn.LSTM as one operator
     (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
-    # NNPACK convolves in Winograd tiles, through which a later input reaches an earlier output
+    # NNPACK convolves batches of 16 and more in Winograd tiles: a later input reaches an earlier output
     (torch._C._get_nnpack_enabled, torch._C._set_nnpack_enabled),
     # in eval mode nn.MultiheadAttention and nn.TransformerEncoderLayer are one operator each
     (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),

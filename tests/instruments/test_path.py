@@ -100,6 +100,11 @@ def test_masks_are_seen(kind: str, low: float) -> None:
     assert sum(each is not None for row in result.lengths for each in row) == (136 if kind == "causal" else 58)
 
 
+def test_dependence_is_certain_in_large_batches_of_convolutions() -> None:
+    result = path_length(Convolutions([1, 3]), 32, width=D, growth=False)
+    assert str(result.exactness) == "exact" and result.causal
+
+
 def test_a_convolution_that_only_says_that_it_is_causal() -> None:
     assert path_length(Convolutions([1]), 8, width=D).causal
     assert not path_length(CausalConvolution(), 8, width=D).causal
