@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
 from seqlaws.lessons.contract import changed, tensors, with_gradient
+from seqlaws.subject import nothing
 
 
 def wide(value: Any) -> Any:
@@ -228,7 +229,9 @@ def nobody_listens_to_the_last_unit(call: Call) -> Call:
     return lambda x, state, w: step_by_step(call, x, state, w, muted, lambda old, new: new)
 
 
-@lesson_everywhere("easy", caught_by=("every_weight_has_influence",))
+@lesson_everywhere(
+    "easy", caught_by=("every_weight_has_influence",), where=lambda subject: subject.pieces is not nothing
+)
 def forgets_its_biases(call: Call) -> Call:
     """No bias is added anywhere.
 
