@@ -152,6 +152,7 @@ def family(
 
         def where_it_applies(subject: Subject) -> Law | None:
             stated = subject.tensors and set(needs) <= set(subject.capabilities) and where(subject)
+            stated = stated and ("gradient" not in needs or subject.exact_gradient is not None)
             return instance(subject) if stated else None
 
         _FAMILIES.append(where_it_applies)  # type: ignore[arg-type]

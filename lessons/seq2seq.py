@@ -13,7 +13,7 @@ from seqlaws.adapters.torch_seq2seq import AdditiveAttention, ContextVector, Tra
 from seqlaws.lesson import honest, lesson
 
 Made = type[nn.Module]
-CONTEXT: dict[str, Any] = {"can": {"padding", "jacobian"}, "dialect": {"padding": "anywhere"}}
+CONTEXT: dict[str, Any] = {"can": {"padding", "gradient"}, "dialect": {"padding": "anywhere"}}
 ATTENDS: dict[str, Any] = {"dialect": {"padding": "anywhere"}}
 
 

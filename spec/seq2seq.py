@@ -137,7 +137,7 @@ seq2seq = Subject(
     capabilities={
         "padding": "accepts a padding mask of the source",
         "cross_attention": "the memory holds every token of the source, and the decoder reads them all",
-        "jacobian": "can be differentiated",
+        "gradient": "can be differentiated",
     },
     dialects={"padding": ("right", "anywhere")},
     arrange=lambda tensors, options: ((tensors["source"], tensors["target"], tensors["padding"]), dict(options)),
@@ -353,7 +353,7 @@ def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
     return differs(model(one.but(source=source)), model(one))
 
 
-@law(seq2seq, STRUCTURE, needs=("jacobian",), unless=("cross_attention",), after=("the_memory_is_all_that_passes",))
+@law(seq2seq, STRUCTURE, needs=("gradient",), unless=("cross_attention",), after=("the_memory_is_all_that_passes",))
 def the_memory_bounds_what_can_pass(model: Run, x: Inputs) -> Verdict:
     """The outputs cannot depend on more directions of the source than the memory has numbers.
 

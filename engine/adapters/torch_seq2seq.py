@@ -100,7 +100,7 @@ context = Implementation(
     name="torch.seq2seq.context_vector",
     subject="seq2seq",
     call=factory(ContextVector),
-    can={"padding", "jacobian"},
+    can={"padding", "gradient"},
     dialect={"padding": "anywhere"},
 )
 additive = Implementation(
