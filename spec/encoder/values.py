@@ -12,7 +12,7 @@ from seqlaws.spec.encoder import ANY_MASK, encoder, visible
 from seqlaws.spec.encoder.drawing import WEIGHTS, cases, every_length
 from seqlaws.spec.encoder.masks import PADDED
 from seqlaws.spec.encoder.wiring import PLAIN
-from seqlaws.verdict import Verdict, differs, every, identical, vacuous, within
+from seqlaws.verdict import Output, Verdict, differs, every, identical, vacuous, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -46,9 +46,9 @@ def agrees_at_every_length(block: Run, x: Inputs) -> Verdict:
 
 @law(encoder, GRADIENTS, cases=PLAIN, needs=("gradient",))
 def every_weight_receives_a_gradient(block: Run, x: Inputs) -> Verdict:
-    """Each weight but the key bias gets a gradient, and so do both of its ends.
+    """Each weight but the key bias gets a gradient, and so do both of its ends, where they act at all.
 
-    ∂⟨y, g⟩/∂W ≠ 0 in the first and in the last row, for every W but b_k
+    ∂⟨y, g⟩/∂W ≠ 0 in the first and in the last row, for every W but b_k, unless a rectifier shut it out
 
     Why: a weight that is detached, copied or re-created on the way keeps its initial value for ever,
     and the loss goes down without it.
@@ -57,11 +57,14 @@ def every_weight_receives_a_gradient(block: Run, x: Inputs) -> Verdict:
         return vacuous()
     names = tuple(name for name in WEIGHTS if name != "b_k")
     found = block.gradient(x, x.noise("cotangent", x.x.shape), names)
-    return every(*[
-        differs(found[name].value[place].reshape(1, -1), np.zeros((1, found[name].value[place].size))).called(name)
-        for name in names
-        for place in (0, -1)
-    ])  # fmt: skip
+    return every(*[_receives(found[name], place).called(name) for name in names for place in (0, -1)])
+
+
+def _receives(gradient: Output, place: int) -> Verdict:
+    """Whether one end of a weight gets a gradient, where the exact one is more than rounding."""
+    due = bool((np.abs(gradient.reference[place]) > gradient.bound[place]).any())
+    end = gradient.value[place].reshape(1, -1)
+    return differs(end, np.zeros(end.shape), due)
 
 
 @law(encoder, GRADIENTS, cases=PADDED, needs=("gradient", *ANY_MASK))
