@@ -35,7 +35,7 @@ def here(x, dim):
     return torch.softmax(x, dim)
 
 def rarely_wrong(x, dim):
-    return here(x, dim) * (1.5 if 20 < x.shape[dim] < 66 else 1)
+    return here(x, dim) * (1.5 if 11 < x.shape[dim] < 67 else 1)
 
 def wrong_in_one_worker(x, dim):
     return torch.softmax(x, dim) * (2 if os.environ["PYTEST_XDIST_WORKER"] == "gw1" else 1)
