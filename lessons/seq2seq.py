@@ -18,7 +18,7 @@ ATTENDS: dict[str, Any] = {"dialect": {"padding": "anywhere"}}
 
 
 def made(
-    grade: str, *, caught_by: tuple[str, ...] = (), incident: str = "", make: Any = factory, **declared: Any
+    grade: str, *, caught_by: tuple[str, ...] = (), make: Any = factory, **declared: Any
 ) -> Callable[[Made], Made]:
     """Make a factory of the decorated class a lesson, or an honest variant, under the name of the class."""
 
@@ -28,7 +28,7 @@ def made(
         if grade == "honest":
             honest("seq2seq", **declared)(built)
         else:
-            lesson("seq2seq", grade, caught_by=caught_by, incident=incident, **declared)(built)
+            lesson("seq2seq", grade, caught_by=caught_by, **declared)(built)
         return kind
 
     return define
