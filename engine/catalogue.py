@@ -1,4 +1,4 @@
-"""The one place that loads what is specified: subjects and laws from `spec`, lessons from `lessons`."""
+"""The one place that loads what is specified: subjects, laws and claims from `spec`, lessons from `lessons`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMPLETE: set[str] = set()
 
 def subject_names() -> list[str]:
     """The subjects that have a file in `spec`; what several subjects share is none itself."""
-    return _modules("seqlaws.spec", besides={"contract", "positions", "recurrent"})
+    return _modules("seqlaws.spec", besides={"claims", "contract", "positions", "recurrent"})
 
 
 def load_subject(name: str) -> Subject:
@@ -56,6 +56,22 @@ def load_lessons(subject: str) -> list[Lesson]:
             importlib.import_module(f"{package.__name__}.{part}")
     instantiate_lessons(subject)
     return lessons_of(subject)
+
+
+def load_claims() -> None:
+    """Register every claim."""
+    for part in _modules("seqlaws.spec.claims"):
+        importlib.import_module(f"seqlaws.spec.claims.{part}")
+
+
+def article_titles() -> dict[str, str]:
+    """The articles that make the claims: their names, and their titles."""
+    return dict(importlib.import_module("seqlaws.spec.claims").ARTICLES)
+
+
+def claim_sections() -> dict[str, str]:
+    """The sections of the ledger: their letters, and their titles."""
+    return dict(importlib.import_module("seqlaws.spec.claims").SECTIONS)
 
 
 def _modules(package: str, besides: frozenset[str] | set[str] = frozenset()) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: `seqlaws check`, `measure`, `laws`, `explain` and `lessons`.
+"""The command line: `seqlaws check`, `measure`, `claims`, `laws`, `explain` and `lessons`.
 
 Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be understood.
 """
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import seqlaws
+from seqlaws.claiming import add_claims
 from seqlaws.errors import Misunderstood
 from seqlaws.measuring import add_measure
 from seqlaws.output import refuse_unwritable, write
@@ -177,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory", type=_positive, metavar="GIB", help="for one call (default: half of what is free)")
 
     add_measure(commands)
+    add_claims(commands)
     for name, run, argument, optional, text in (
         ("laws", _laws, "subject", True, "list the laws, of one subject or of all"),
         ("explain", _explain, "law", False, "say what a law claims, why, and which lessons it catches"),

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from seqlaws.instruments.chart import Bars, Heat, Picture
 from seqlaws.instruments.depth import SequentialDepth, sequential_depth
 from seqlaws.instruments.exactness import Exactness
-from seqlaws.instruments.figure import Figure
+from seqlaws.instruments.figure import Figure, Series
 from seqlaws.instruments.gradient import GradientProfile, gradient_profile
 from seqlaws.instruments.growth import Growth
 from seqlaws.instruments.memory import Memory, memory
@@ -37,15 +38,19 @@ INSTRUMENTS: dict[str, Callable[..., Any]] = {
 
 __all__ = [
     "INSTRUMENTS",
+    "Bars",
     "Exactness",
     "Figure",
     "GradientProfile",
     "Growth",
+    "Heat",
     "Memory",
     "Model",
     "PathLength",
+    "Picture",
     "Polynomial",
     "SequentialDepth",
+    "Series",
     "StreamingState",
     "Table1",
     "Work",

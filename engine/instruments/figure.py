@@ -36,11 +36,12 @@ def refuse_undrawable(file: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve, with its name."""
+    """One curve, with its name; or single points, where nothing lies between them."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Figure:
         """Write the figure; the ending of the name says how."""
         refuse_undrawable(file)
         if Path(file).suffix == ".svg":
-            Path(file).write_text(self.svg(), encoding="utf-8")
+            Path(file).writetext(self.svg(), encoding="utf-8")
         else:
             self._save_png(Path(file))
 
@@ -73,7 +74,8 @@ class Figure:
 
         drawn, axes = pyplot.subplots(figsize=(7.6, 4.2), layout="constrained")
         for index, series in enumerate(self._drawable()):
-            axes.plot(series.x, series.y, color=COLOURS[index % len(COLOURS)], label=series.name)
+            style = {} if series.joined else {"linestyle": "", "marker": "o"}
+            axes.plot(series.x, series.y, color=COLOURS[index % len(COLOURS)], label=series.name, **style)
         axes.set(title=self.title, xlabel=self.x_label, ylabel=self.y_label)
         axes.set_xscale("log", base=2) if self.x_log else None
         axes.set_yscale("log") if self.y_log else None
@@ -84,33 +86,27 @@ class Figure:
     def svg(self) -> str:
         """The figure as the text of an SVG file."""
         series = self._drawable()
-        xs = _Axis.over([value for each in series for value in each.x], self.x_log, LEFT, RIGHT)
-        ys = _Axis.over([value for each in series for value in each.y], self.y_log, HEIGHT - BOTTOM, TOP)
+        xs = Axis.over([value for each in series for value in each.x], self.x_log, LEFT, RIGHT)
+        ys = Axis.over([value for each in series for value in each.y], self.y_log, HEIGHT - BOTTOM, TOP)
         width = round(RIGHT + 60 + LETTER * max((len(each.name) for each in series), default=0))
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" '
-            'font-family="system-ui, sans-serif" font-size="13" fill="#222">',
-            f"<title>{escape(self.title)}</title>",
-            f'<rect width="{width}" height="{HEIGHT}" fill="#fff"/>',
-            _text(self.title, LEFT, TOP - 22, size=16),
             *self._grid(xs, ys),
-            _text(self.x_label, (LEFT + RIGHT) / 2, HEIGHT - 14, anchor="middle"),
-            _text(self.y_label, 20, (TOP + HEIGHT - BOTTOM) / 2, anchor="middle", turned=True),
+            text(self.x_label, (LEFT + RIGHT) / 2, HEIGHT - 14, anchor="middle"),
+            text(self.y_label, 20, (TOP + HEIGHT - BOTTOM) / 2, anchor="middle", turned=True),
             *(part for index, each in enumerate(series) for part in _curve(each, index, xs, ys)),
-            "</svg>",
         ]
-        return "\n".join(parts) + "\n"
+        return canvas(self.title, width, parts)
 
-    def _grid(self, xs: _Axis, ys: _Axis) -> list[str]:
+    def _grid(self, xs: Axis, ys: Axis) -> list[str]:
         lines = []
         for value in xs.ticks:
-            lines.append(_line(xs(value), TOP, xs(value), HEIGHT - BOTTOM, "#e4e4e4"))
-            lines.append(_text(xs.label(value), xs(value), HEIGHT - BOTTOM + 20, anchor="middle"))
+            lines.append(line(xs(value), TOP, xs(value), HEIGHT - BOTTOM, "#e4e4e4"))
+            lines.append(text(xs.label(value), xs(value), HEIGHT - BOTTOM + 20, anchor="middle"))
         for value in ys.ticks:
-            lines.append(_line(LEFT, ys(value), RIGHT, ys(value), "#e4e4e4"))
-            lines.append(_text(ys.label(value), LEFT - 8, ys(value) + 4, anchor="end"))
-        lines.append(_line(LEFT, HEIGHT - BOTTOM, RIGHT, HEIGHT - BOTTOM, "#444"))
-        lines.append(_line(LEFT, TOP, LEFT, HEIGHT - BOTTOM, "#444"))
+            lines.append(line(LEFT, ys(value), RIGHT, ys(value), "#e4e4e4"))
+            lines.append(text(ys.label(value), LEFT - 8, ys(value) + 4, anchor="end"))
+        lines.append(line(LEFT, HEIGHT - BOTTOM, RIGHT, HEIGHT - BOTTOM, "#444"))
+        lines.append(line(LEFT, TOP, LEFT, HEIGHT - BOTTOM, "#444"))
         return lines
 
     def _drawable(self) -> list[Series]:
@@ -124,12 +120,12 @@ class Figure:
             pairs = [
                 (x, y) for x, y in zip(each.x, each.y, strict=True) if shown(x, self.x_log) and shown(y, self.y_log)
             ]
-            drawable.append(Series(each.name, [x for x, _ in pairs], [y for _, y in pairs]))
+            drawable.append(replace(each, x=[x for x, _ in pairs], y=[y for _, y in pairs]))
         return drawable
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Maps values to places, and knows where its ticks are."""
 
     ticks: list[float]
@@ -137,10 +133,12 @@ class _Axis:
     label: Callable[[float], str]
 
     def __call__(self, value: float) -> float:
+        """Where a value is, in pixels."""
         return self.place(value)
 
     @classmethod
-    def over(cls, values: Sequence[float], log: bool, start: float, end: float) -> _Axis:
+    def over(cls, values: Sequence[float], log: bool, start: float, end: float) -> Axis:
+        """The axis that holds all these values between two pixels."""
         low, high = (min(values), max(values)) if values else (1.0, 2.0)
         ticks = _log_ticks(low, high) if log else _ticks(low, high)
         scale: Callable[[float], float] = math.log if log else float
@@ -149,7 +147,7 @@ class _Axis:
         return cls(
             ticks,
             lambda value: start + (end - start) * (scale(value) - first) / ((last - first) or 1),
-            _power_of_ten if by_powers else _number,
+            _power_of_ten if by_powers else number,
         )
 
 
@@ -170,31 +168,56 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [base**power for power in range(first, max(last, first + 1) + step, step)]
 
 
-def _curve(series: Series, index: int, xs: _Axis, ys: _Axis) -> list[str]:
+def _curve(series: Series, index: int, xs: Axis, ys: Axis) -> list[str]:
     colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     points = " ".join(f"{xs(x):.1f},{ys(y):.1f}" for x, y in zip(series.x, series.y, strict=True))
     style = f'stroke="{colour}" stroke-width="2.2"' + (f' stroke-dasharray="{dash}"' if dash else "")
     height = TOP + 14 + 22 * index
-    dots = zip(series.x, series.y, strict=True) if len(series.x) <= 12 else ()
+    dots = zip(series.x, series.y, strict=True) if len(series.x) <= 12 or not series.joined else ()
+    curve = f'<polyline points="{points}" fill="none" stroke-linejoin="round" {style}/>'
+    middle = (RIGHT + 29, height - 4)
     return [
-        f'<polyline points="{points}" fill="none" stroke-linejoin="round" {style}/>',
+        *([curve] if series.joined else []),
         *(f'<circle cx="{xs(x):.1f}" cy="{ys(y):.1f}" r="3" fill="{colour}"/>' for x, y in dots),
-        f'<line x1="{RIGHT + 16}" y1="{height - 4}" x2="{RIGHT + 42}" y2="{height - 4}" {style}/>',
-        _text(series.name, RIGHT + 48, height),
+        f'<line x1="{RIGHT + 16}" y1="{height - 4}" x2="{RIGHT + 42}" y2="{height - 4}" {style}/>'
+        if series.joined
+        else f'<circle cx="{middle[0]}" cy="{middle[1]}" r="4" fill="{colour}"/>',
+        text(series.name, RIGHT + 48, height),
     ]
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
+def canvas(title: str, width: int, parts: Sequence[str]) -> str:
+    """A picture with its title, as the text of an SVG file."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" '
+            'font-family="system-ui, sans-serif" font-size="13" fill="#222">',
+            f"<title>{escape(title)}</title>",
+            f'<rect width="{width}" height="{HEIGHT}" fill="#fff"/>',
+            text(title, LEFT, TOP - 22, size=16),
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
+    """A straight line, in pixels."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
 
 
-def _text(text: str, x: float, y: float, *, anchor: str = "start", size: int = 13, turned: bool = False) -> str:
-    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{turn}>{escape(text)}</text>'
+def text(
+    words: str, x: float, y: float, *, anchor: str = "start", size: int = 13, turned: bool = False, ink: str = ""
+) -> str:
+    """Words at a place, in pixels; turned, they read upwards."""
+    more = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
+    more += f' fill="{ink}"' if ink else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{more}>{escape(words)}</text>'
 
 
-def _number(value: float) -> str:
-    return f"{value:.1e}" if value and (abs(value) < 1e-3 or abs(value) >= 1e6) else f"{value:g}"
+def number(value: float) -> str:
+    """A number as short as a picture needs it."""
+    return f"{value:.1e}" if value and (abs(value) < 1e-3 or abs(value) >= 1e6) else f"{value:.4g}"
 
 
 def _power_of_ten(value: float) -> str:
