@@ -65,7 +65,7 @@ class Figure:
         """Write the figure; the ending of the name says how."""
         refuse_undrawable(file)
         if Path(file).suffix == ".svg":
-            Path(file).writetext(self.svg(), encoding="utf-8")
+            Path(file).write_text(self.svg(), encoding="utf-8")
         else:
             self._save_png(Path(file))
 
