@@ -31,7 +31,8 @@ class Trial:
         self.law, self.command = law, command
         self.run = Run(implementation, device, dtype)
         self.tally = Tally()
-        test: Any = hypothesis_test(law, self.run, self.tally)
+        always = law.cases.always(implementation.claims)
+        test: Any = hypothesis_test(law, self.run, self.tally, always)
         # what Hypothesis's plugin does for parametrised tests: an entry of its own in the example database
         key = f"{implementation.name}::{law.name}[{device}-{dtype}]"
         test.hypothesis.inner_test._hypothesis_internal_add_digest = key.encode()

@@ -220,9 +220,6 @@ def one_thread() -> Iterator[None]:
     import hypothesis.strategies  # noqa: F401
     import torch
 
-    with suppress(ImportError):
-        import torch.fx.experimental.symbolic_shapes
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

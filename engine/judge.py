@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -59,25 +61,29 @@ def trial(law: Law, run: Run, x: Inputs) -> Verdict:
     return verdict
 
 
-def hypothesis_test(law: Law, run: Run, tally: Tally) -> Callable[[], None]:
-    """The law as a Hypothesis test: its fixed cases as explicit examples, then drawn ones."""
+def tried(law: Law, run: Run, tally: Tally, case: Any, x: Inputs) -> None:
+    """Try a law on one case and take note of it. Raises LawBroken."""
+    verdict = trial(law, run, x)
+    tally.cases += x.rows
+    tally.reached |= verdict.reached
+    tally.strain = max(tally.strain, verdict.strain)
+    if not verdict.holds:
+        tally.failure = LawBroken(law, case, x, verdict)
+        raise tally.failure
+
+
+def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()) -> Callable[[], None]:
+    """The law as a Hypothesis test: cases that are always tried as explicit examples, then drawn ones."""
     from hypothesis import example, given
 
     def body(case: Any) -> None:
         tally.announce(repr(case))
-        x = case.inputs(run.format)
-        verdict = trial(law, run, x)
-        tally.cases += x.rows
-        tally.reached |= verdict.reached
-        tally.strain = max(tally.strain, verdict.strain)
-        if not verdict.holds:
-            tally.failure = LawBroken(law, case, x, verdict)
-            raise tally.failure
+        tried(law, run, tally, case, case.inputs(run.format))
 
     body.__name__ = body.__qualname__ = law.short
     body.__doc__ = law.claim
     test = given(case=law.cases.strategy(run.implementation.claims))(body)
-    for case in reversed(list(law.cases.always(run.implementation.claims))):
+    for case in reversed(list(always)):
         test = example(case=case)(test)
     return test
 
@@ -95,13 +101,30 @@ def settled(test: Any, law: Law, profile: str, seed: int) -> Callable[[], None]:
         max_examples=examples,
         database=None,
         deadline=None,
-        phases=(Phase.explicit, Phase.generate),
+        phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,
     )
-    made: Callable[[], None] = under(seeded(seed * 1_000_003 + zlib.crc32(law.name.encode()))(test))
+    made: Callable[[], None] = under(seeded(_seed(law, seed))(test))
     return made
+
+
+def _seed(law: Law, seed: int) -> int:
+    return seed * 1_000_003 + zlib.crc32(law.name.encode())
+
+
+@contextmanager
+def _random_from(seed: int) -> Iterator[None]:
+    """The global generators from a seed, as Hypothesis sets them for what it draws, and as they were afterwards."""
+    before = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 def judge_law(
@@ -118,6 +141,11 @@ def judge_law(
     tally = Tally(announce=announce)
 
     def draw() -> None:
+        # what is always tried needs nothing of Hypothesis, which would take longer than most calls
+        with _random_from(_seed(law, seed)):
+            for case in law.cases.always(run.implementation.claims):
+                tally.announce(repr(case))
+                tried(law, run, tally, case, run.inputs(case))
         settled(hypothesis_test(law, run, tally), law, profile, seed)()
 
     return conclude(law, run, tally, draw, command=command, found=found)
@@ -218,7 +246,7 @@ def _right_values(run: Run) -> bool:
     """Whether the values are those of the reference, in the run's dialect, on all cases that are always tried."""
     claims = replace(run.implementation.claims, dialect=run.dialect)
     defining = [law for law in run.subject.laws if law.level == VALUES and not law.not_claimed(claims)]
-    return all(_holds(law, run, case.inputs(run.format)) for law in defining for case in law.cases.always(claims))
+    return all(_holds(law, run, run.inputs(case)) for law in defining for case in law.cases.always(claims))
 
 
 def judge_laws(

@@ -69,6 +69,7 @@ class Run:
         self.clock = Clock()
         self.calls: list[Inputs] = []
         self._known: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+        self._made: dict[Any, Inputs] = {}
         self.frame: Frame = (
             NumpyFrame(self.format) if implementation.framework == "numpy" else TorchFrame(self.format, device)
         )
@@ -255,6 +256,12 @@ class Run:
         for name, array in x.arrays.items():
             if array is not None and not self.frame.unchanged(tensors[name], array):
                 raise Misbehaviour(f"changed its input {name} in place", "leaves_its_inputs_alone")
+
+    def inputs(self, case: Any) -> Inputs:
+        """The inputs of a case that many laws try: made once."""
+        if case not in self._made:
+            self._made[case] = case.inputs(self.format)
+        return self._made[case]
 
     def begin(self) -> None:
         """Forget the calls and the exact values of the trial before."""
