@@ -257,6 +257,7 @@ def _serve(answer: Callable[[Any, Line], None], connection: Connection, line: Li
         import resource
 
         os.setpgid(0, 0)  # what it starts ends with it, and Ctrl-C reaches the parent alone
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(parent)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()

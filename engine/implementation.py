@@ -34,8 +34,9 @@ class Known:
 
     @property
     def account(self) -> str:
-        """The reason, with the public report where there is one."""
-        return f"{self.reason} ({self.link})" if self.link else self.reason
+        """The reason, with the public report and the script that shows it where there are any."""
+        shown = "; ".join(filter(None, (self.link, self.script)))
+        return f"{self.reason} ({shown})" if shown else self.reason
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ class Report:
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "seed": self.seed,
             "profile": self.profile,
+            "interrupted": self.interrupted,
             "implementations": [
                 {
                     "name": judged.name,

@@ -7,6 +7,7 @@ whatever goes wrong into a Misbehaviour, which the judge reads as a verdict.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -248,7 +249,9 @@ class Run:
             yield
         except Misbehaviour:
             raise
-        except (Exception, SystemExit) as error:  # whatever a third party raises is a verdict, not a fault of the suite
+        except BaseException as error:  # whatever a third party raises is a verdict, not a fault of the suite
+            if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                raise  # in a child, which no Ctrl-C reaches, it is not the user who raised it
             text = (str(error).strip().splitlines() or [""])[0]
             raise Misbehaviour(f"raised {type(error).__name__}: {text}"[:300]) from error
 

@@ -245,4 +245,5 @@ def test_what_was_found_is_printed_and_stored(tmp_path: Path, asked: signal.Sign
     assert out.splitlines()[-1].startswith("Interrupted after ")
     assert "Nothing is broken" in out
     assert {each.name for each in tmp_path.iterdir()} <= {"slow.py", "calls", "report.json", "__pycache__"}
-    assert verdicts(json.loads((tmp_path / "report.json").read_text(encoding="utf-8")))
+    stored = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert stored["interrupted"] and verdicts(stored)

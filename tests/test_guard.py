@@ -68,10 +68,15 @@ def test_a_call_that_takes_all_memory() -> None:
     assert [result.message for result in report] == ["a call took more than 0.2 GiB of memory"]
 
 
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
         (lambda x, dim: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda x, dim: _raise(KeyboardInterrupt("mine")), "raised KeyboardInterrupt: mine"),
         (lambda x, dim: None, "returned a NoneType, not a tensor"),
         (lambda x, dim: torch.softmax(x, dim)[None], "returned shape (1, 1, 1) where (1, 1) was due"),
         (lambda x, dim: torch.softmax(x, dim).double(), "returned dtype float64 where float32 was due"),

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from seqlaws.adapters.torch_multihead import without_fast_path
+from seqlaws.adapters import torch_multihead
+from seqlaws.adapters.torch_multihead import masks_of, without_fast_path
 from seqlaws.implementation import Implementation, Known
 from seqlaws.spec.encoder.drawing import EncoderCase
 
@@ -72,7 +73,7 @@ def encoder_layer(
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """x [B,T,E] to [B,T,E], by the module with these weights."""
-    masks = masks_of(mask, x.shape[0], num_heads, x.shape[1])
+    masks = _masks(mask, x.shape[0], num_heads, x.shape[1])
     module = _layer(x.shape[-1], num_heads, len(w.b_1), norm_first, training, batch_first)
     tokens = x if batch_first else x.transpose(0, 1)
     with within():
@@ -96,7 +97,7 @@ def encoder(
     A nested tensor has no padding: what comes back there is zero by convention, and the layer itself says
     what stands there otherwise.
     """
-    masks = masks_of(mask, x.shape[0], num_heads, x.shape[1])
+    masks = _masks(mask, x.shape[0], num_heads, x.shape[1])
     padding = masks.get("src_key_padding_mask")
     renamed = {f"layers.0.{name}": weight for name, weight in parameters(w).items()}
     module = _stack(x.shape[-1], num_heads, len(w.b_1), norm_first, training, **options)
@@ -110,16 +111,14 @@ def encoder(
     return torch.where(absent[..., None], whole, out)
 
 
-def masks_of(mask: Tensor | None, batch: int, heads: int, length: int) -> dict[str, Tensor]:
-    """The arguments that say the same: True hides there, shapes are [T,T], [B,T] or [B·H,T,T]."""
+def _masks(mask: Tensor | None, batch: int, heads: int, length: int) -> dict[str, Tensor]:
+    """The same masks under the names that a layer has for them."""
     if mask is None:
         return {}
-    hidden = ~mask if mask.dtype == torch.bool else mask
-    if hidden.dim() == 4 and hidden.shape[1:3] == (1, 1):
-        return {"src_key_padding_mask": hidden[:, 0, 0].expand(batch, length)}
-    if all(size == 1 for size in hidden.shape[:-2]):
-        return {"src_mask": hidden.reshape(hidden.shape[-2:]).expand(length, length)}
-    return {"src_mask": hidden.expand(batch, heads, length, length).reshape(batch * heads, length, length)}
+    said = masks_of(mask, False, batch, heads, length, length, mask.device)
+    return {
+        f"src_{name.removeprefix('attn_')}": said[name] for name in ("attn_mask", "key_padding_mask") if name in said
+    }
 
 
 FAST = frozenset({"pre_norm", "post_norm", "bool_mask", "gradient"})
@@ -131,18 +130,10 @@ ADDITIVE_MASK_IS_BOOL = Known(
     link="https://github.com/pytorch/pytorch/issues/136816",
 )
 
-NO_EMPTY_BATCH = Known(
-    "an empty batch is refused together with a mask, whose view leaves one size to be worked out from 0 elements",
-    case=EncoderCase(4, 4, 6, 9, 13, True, mask="bool", seed=3),
-    script="docs/known/mha_empty_batch.py",
-    link="https://github.com/pytorch/pytorch/issues/38115",
-)
-
-EMPTY_ROW_IS_NAN = Known(
-    "the native fast path fills empty rows with NaN; every other path fills them with zeros",
+NO_EMPTY_BATCH = replace(torch_multihead.NO_EMPTY_BATCH, case=EncoderCase(4, 4, 6, 9, 13, True, mask="bool", seed=3))
+EMPTY_ROW_IS_NAN = replace(
+    torch_multihead.EMPTY_ROW_IS_NAN,
     case=EncoderCase(3, 2, 5, 7, 11, mask="bool", mask_axes="BHQK", fill="normal", seed=1),
-    script="docs/known/mha_fast_path_empty_row.py",
-    link="https://github.com/pytorch/pytorch/pull/190486",
 )
 UNCHECKED_LEFT_PADDING = Known(
     "with mask_check=False, a nested tensor is made of as many tokens as are real, from the left: where padding "
