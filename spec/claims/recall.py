@@ -96,8 +96,9 @@ MODELS: dict[str, Callable[[int], nn.RNNBase]] = {
 def accuracy_after(model: str, lag: int, steps: int, seed: int) -> tuple[float, ...]:
     """Train one of MODELS on the task, and tell its accuracy on 1,000 new sequences after every 20 steps.
 
-    Each step of Adam (rate 0.003) sees 64 new sequences, and clips the gradient at norm 1. Training ends early when the
-    accuracy reaches LEARNED: then the last accuracy is at least LEARNED, and len(…) · EVERY steps were made.
+    Each step of Adam (rate 0.003) sees 64 new sequences, and clips the gradient at norm 1. Training ends
+    early when the accuracy reaches LEARNED: then the last accuracy is at least LEARNED, and len(…) · EVERY
+    steps were made.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
