@@ -88,6 +88,16 @@ def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()
     return test
 
 
+def draw(law: Law, run: Run, tally: Tally, profile: str, seed: int) -> None:
+    """Try a law on the cases that are always tried, and on those that one of our profiles draws. Raises LawBroken."""
+    # what is always tried needs nothing of Hypothesis, which would take longer than most calls
+    with _random_from(_seed(law, seed)):
+        for case in law.cases.always(run.implementation.claims):
+            tally.announce(repr(case))
+            tried(law, run, tally, case, run.inputs(case))
+    settled(hypothesis_test(law, run, tally), law, profile, seed)()
+
+
 def settled(test: Any, law: Law, profile: str, seed: int) -> Callable[[], None]:
     """A Hypothesis test under one of our own profiles: a fixed seed, no database, no shrinking.
 
@@ -140,22 +150,17 @@ def judge_law(
     """Judge one law. ``found`` hears of a failure before it is reduced, in case reducing kills the process."""
     tally = Tally(announce=announce)
 
-    def draw() -> None:
-        # what is always tried needs nothing of Hypothesis, which would take longer than most calls
-        with _random_from(_seed(law, seed)):
-            for case in law.cases.always(run.implementation.claims):
-                tally.announce(repr(case))
-                tried(law, run, tally, case, run.inputs(case))
-        settled(hypothesis_test(law, run, tally), law, profile, seed)()
+    def draws() -> None:
+        draw(law, run, tally, profile, seed)
 
-    return conclude(law, run, tally, draw, command=command, found=found)
+    return conclude(law, run, tally, draws, command=command, found=found)
 
 
 def conclude(
     law: Law,
     run: Run,
     tally: Tally,
-    draw: Callable[[], None],
+    draws: Callable[[], None],
     *,
     command: str = "",
     found: Callable[[Result], None] = lambda result: None,
@@ -181,7 +186,7 @@ def conclude(
     if known is not None and known.case is not None:
         return _replay(law, run, known, tally, result)
     try:
-        draw()
+        draws()
     except (Exception, ExceptionGroup):
         if tally.failure is None:
             return result("error", message=traceback.format_exc(limit=-4).strip())

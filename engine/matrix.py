@@ -15,7 +15,7 @@ from pathlib import Path
 
 from seqlaws.catalogue import load_laws, load_lessons, subject_names
 from seqlaws.implementation import Implementation
-from seqlaws.judge import Tally, dependencies, hypothesis_test, settled
+from seqlaws.judge import Tally, dependencies, draw
 from seqlaws.kinship import STORE
 from seqlaws.lesson import Lesson
 from seqlaws.run import Run
@@ -39,6 +39,7 @@ def broken_laws(
     seed: int = 0,
 ) -> Iterator[str]:
     """The names of the laws (among some of them) that are broken, each judged as if there were no other."""
+    run = Run(implementation, "cpu", dtype)
     for law in implementation.definition.laws:
         if among is not None and law.name not in among:
             continue
@@ -46,7 +47,7 @@ def broken_laws(
             continue
         tally = Tally()
         try:
-            settled(hypothesis_test(law, Run(implementation, "cpu", dtype), tally), law, profile, seed)()
+            draw(law, run, tally, profile, seed)
         except Exception:
             if tally.failure is None:
                 raise
