@@ -144,10 +144,10 @@ def last_gradient(*, norm_first: bool, depth: int) -> float:
         for seed in range(3):
             torch.manual_seed(seed)
             blocks = [
-                nn.TransformerEncoderLayer(64, 4, 256, 0.0, batch_first=True, norm_first=norm_first)
+                nn.TransformerEncoderLayer(32, 4, 128, 0.0, batch_first=True, norm_first=norm_first)
                 for _ in range(depth)
             ]
-            out = nn.Sequential(*blocks, nn.LayerNorm(64) if norm_first else nn.Identity())(torch.randn(2, 16, 64))
+            out = nn.Sequential(*blocks, nn.LayerNorm(32) if norm_first else nn.Identity())(torch.randn(2, 16, 32))
             (out * torch.randn_like(out)).sum().backward()
             slope = blocks[-1].linear2.weight.grad
             assert slope is not None

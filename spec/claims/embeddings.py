@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqlaws.claim import HOLDS, Evidence, HoldsIf, Refuted, claim
-from seqlaws.instruments import Bars, Figure, Series
+from seqlaws.instruments import Figure, Series
 from seqlaws.reference.rounding import gamma
 
 TEXT = (
@@ -68,24 +68,15 @@ def tokens_are_sentences_words_subwords_or_characters(see: Evidence) -> None:
         "sub-words": (subwords, spelt),
         "characters": (list, "".join),
     }
-    lengths, sizes = list[int](), list[int]()
+    lengths = []
     for name, (cut, joined) in methods.items():
         pieces = cut(TEXT)
         vocabulary = sorted(set(pieces))
         ids = [vocabulary.index(piece) for piece in pieces]
         see.supports(f"{name}: the text comes back", joined([vocabulary[id] for id in ids]) == TEXT, equals=True)
         lengths.append(len(ids))
-        sizes.append(len(vocabulary))
-    for (smaller, larger), (before, after) in zip(pairwise(methods), pairwise(lengths), strict=True):
-        see.supports(f"tokens: {larger} and {smaller}", after, above=before)
-    see.picture(
-        Bars(
-            "One text, four ways to cut it",
-            "count",
-            list(methods),
-            {"tokens of the text": lengths, "different tokens": sizes},
-        )
-    )
+    for (larger, smaller), (before, after) in zip(pairwise(methods), pairwise(lengths), strict=True):
+        see.supports(f"tokens: {smaller} and {larger}", after, above=before)
 
 
 @claim("H2", HoldsIf("a token is an entry of the vocabulary, not an occurrence in a text"), articles="S3")
@@ -198,7 +189,7 @@ def words_of_similar_meaning_lie_closer_together(see: Evidence) -> None:
     random = nn.Embedding(len(NOUNS), 2).weight.detach()
     for title, placed in (
         ("Two dimensions, before training", dict(zip(NOUNS, random, strict=True))),
-        ("Two dimensions, after training", trained(2)[0]),
+        ("Two dimensions, after training: two places for four words", trained(2)[0]),
     ):
         points = tuple(Series(noun, [at[0].item()], [at[1].item()], joined=False) for noun, at in placed.items())
         see.picture(Figure(title, "first coordinate", "second coordinate", points))
