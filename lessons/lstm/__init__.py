@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lessons import recurrent as recurrent  # the lessons that every recurrent layer has
+from seqlaws.lessons import recurrent_gradients as recurrent_gradients
 
 State = tuple[Tensor, Tensor]
 Result = tuple[Tensor, State]
