@@ -121,7 +121,7 @@ def a_recurrence_takes_one_step_after_the_other(see: Evidence) -> None:
     wrote = Series("Transformer that writes", WRITTEN, [depth_of_writing(n) for n in WRITTEN])
     see.picture(
         Figure(
-            "A scan and reading in parallel: few steps; recurrence and writing: one after the other",
+            "Recurrence and writing take T steps, reading and scans do not",
             "positions T",
             "operators in a row",
             (wrote, *series),
