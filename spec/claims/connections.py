@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from seqlaws.claim import HOLDS, Evidence, HoldsIf, claim
 from seqlaws.instruments import Heat, path_length, sequential_depth, transparent
 from seqlaws.instruments.layers import Recurrent, RestrictedAttention, SelfAttention
+from seqlaws.instruments.modes import Seeing
 from seqlaws.reference import attention, encoder
 from seqlaws.spec.claims.rounding import SINGLE, exact, share, weights_of_encoder
 
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 def influence(model: nn.Module, words: int = WORDS) -> Tensor:
     """The largest entry of ∂y_t/∂x_s, for every t and s."""
     x = torch.randn(1, words, WIDTH, dtype=torch.float64)
-    jacobian: Tensor = torch.autograd.functional.jacobian(model, x)
+    jacobian: Tensor = torch.autograd.functional.jacobian(model, x)  # type: ignore[no-untyped-call]
     return jacobian[0, :, :, 0].abs().amax((1, 3))
 
 
@@ -61,18 +61,19 @@ def operations(queries: int, keys: int) -> int:
     return int(counter.get_total_flops())
 
 
-class Operators(TorchDispatchMode):
+class Operators(Seeing):
     """Counts what runs: matrix products, and softmax."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Count one operator, and run it."""
         name = func.overloadpacket.__name__
         self.counts["product"] += name in ("mm", "addmm", "bmm", "baddbmm")
         self.counts["softmax"] += name.endswith("softmax")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def operators(run: Any, *args: Any, **kwargs: Any) -> Counter[str]:
@@ -169,7 +170,7 @@ def every_word_is_compared_with_all_the_others(see: Evidence) -> None:
     see.supports("12 words: smallest weight", weights.min().item(), above=0.0)
 
     layer = SelfAttention(WIDTH)
-    jacobian = torch.autograd.functional.jacobian(_scores_of(layer), x[0])
+    jacobian = torch.autograd.functional.jacobian(_scores_of(layer), x[0])  # type: ignore[no-untyped-call]
     matters = jacobian.abs().amax(-1) > 0
     i, j, word = matters.nonzero().unbind(1)
     see.supports("scores that no other word moves", bool(((word == i) | (word == j)).all()), equals=True)
@@ -219,9 +220,7 @@ def every_representation_is_influenced_by_the_whole_sequence(see: Evidence) -> N
     for gap in (80.0, 104.0):
         q, k = torch.tensor([[[gap]]]), torch.tensor([[[1.0], [0.0]]])
         v = torch.tensor([[[1.0], [1.0]]], requires_grad=True)
-        F.scaled_dot_product_attention(q, k, v).sum().backward()
-        assert v.grad is not None
-        reached = v.grad[0, 1].item()
+        reached = torch.autograd.grad(F.scaled_dot_product_attention(q, k, v).sum(), v)[0][0, 1].item()
         if gap < 104:
             see.supports("scores 80 and 0, float32: gradient of the second value", reached, above=0.0)
         else:

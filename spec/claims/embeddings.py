@@ -151,7 +151,7 @@ def associations() -> dict[str, list[float]]:
         ]
         for noun in NOUNS
     }
-    return {noun: [math.log(max(each, 1)) for each in row] for noun, row in ratios.items()}
+    return {noun: [math.log(max(each, Fraction(1))) for each in row] for noun, row in ratios.items()}
 
 
 def trained(width: int) -> tuple[dict[str, Tensor], float]:
