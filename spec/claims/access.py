@@ -76,7 +76,16 @@ def information_passes_99_states(see: Evidence) -> None:
     some = range(1, 11)
     names = [str(n) for n in some]
     left = [[float(arrives(n, cut)) for n in some] for cut in some]
-    see.picture(Heat("What h_n has of x_1 if h_t is cut out: something (1) or nothing", "n", "t", names, names, left))
+    see.picture(
+        Heat(
+            "What h_n has of x_1 if h_t is cut out: something (1) or nothing",
+            "n of h_n",
+            "t of h_t",
+            names,
+            names,
+            left,
+        )
+    )
 
 
 @claim("B8", HOLDS, articles="S1", source="Vaswani et al. 2017, Table 1")
@@ -249,7 +258,7 @@ def retrieved(margin: float, slots: int, dtype: torch.dtype = torch.float64) -> 
     behind = 0.1 * torch.rand(slots, dtype=dtype)
     keys = torch.stack([torch.zeros_like(behind), -behind], -1)
     keys[7] = torch.tensor([1.0, 0.0])
-    values = torch.randn(slots, WIDTH, dtype=dtype)
+    values = 1 + 0.1 * torch.randn(slots, WIDTH, dtype=dtype)
     values[7] = 0.0  # where it lies makes no difference, and at zero no rounding hides the error
     p = (keys @ torch.tensor([margin, 1.0], dtype=dtype)).softmax(0)
     return p, float((p @ values).norm()), float(torch.cdist(values[:512], values[:512]).max())
@@ -288,7 +297,7 @@ def position_7_is_retrieved_directly(see: Evidence) -> None:
         )
         for slots, each in errors.items()
     ]
-    see.picture(Figure("What comes back instead of v_7", "margin m", "‖o − v_7‖", tuple(curves), y_log=True))
+    see.picture(Figure("How far from v_7 the answer is", "margin m", "‖o − v_7‖", tuple(curves), y_log=True))
 
 
 def _rest(margin: float, slots: int) -> float:
