@@ -61,7 +61,7 @@ def operations(queries: int, keys: int) -> int:
     return int(counter.get_total_flops())
 
 
-class Operators(Seeing):
+class Operators(Seeing):  # type: ignore[no-untyped-call]
     """Counts what runs: matrix products, and softmax."""
 
     def __init__(self) -> None:
