@@ -45,12 +45,13 @@ def by_state(keys: Tensor, values: Tensor) -> Tensor:
 def references_are_resolved_by_previous_context(see: Evidence) -> None:
     """Attention resolves references, such as pronouns, whose meaning depends on the context before.
 
-    weight of the right word ≥ 1/(1 + (N − 1)·exp(−m)) for a margin m; = if all others score the same. Linear attention
-    keeps d × d numbers: exact for N ≤ d orthonormal keys
+    weight of the right word ≥ 1/(1 + (N − 1)·exp(−m)) for a margin m; = if all others score the same. Linear
+    attention keeps d × d numbers: exact for N ≤ d orthonormal keys
 
-    Rule: N pairs of random keys and values, d = 32. Sharp attention, which the bound gives 0.99 of the weight, finds
-    every value for N up to 1024. At a margin of 1, the right one of 1024 has less than half the weight. Linear
-    attention finds all of d orthonormal keys, less than ¾ of 4·d and less than a tenth of 32·d random ones.
+    Rule: N pairs of random keys and values, d = 32. Sharp attention, which the bound gives 0.99 of the
+    weight, finds every value for N up to 1024. At a margin of 1, the right one of 1024 has less than half the
+    weight. Linear attention finds all of d orthonormal keys, less than ¾ of 4·d and less than a tenth of 32·d
+    random ones.
     """
     sizes, found = (8, 32, 128, 512, 1024), dict[str, list[float]]()
     drawn = [pairs(count) for count in sizes]

@@ -26,8 +26,8 @@ def queries_keys_and_values_are_products_with_trained_matrices(see: Evidence) ->
 
     Q = X·W_Q, K = X·W_K, V = X·W_V
 
-    Rule: attention computed from these three products agrees with a module that was given X, within the rounding
-    bound; and a loss sends a gradient to each of the three matrices.
+    Rule: attention computed from these three products agrees with a module that was given X, within the
+    rounding bound; and a loss sends a gradient to each of the three matrices.
     """
     module = nn.MultiheadAttention(16, 1, bias=False, batch_first=True)
     x = torch.randn(2, 9, 16)
@@ -48,8 +48,9 @@ def queries_keys_and_values_lie_in_different_subspaces(see: Evidence) -> None:
     the directions of x that q = W_Q·x and k = W_K·x see: rank [W_Q; W_K], which is 2·d_k if they share none,
     and d_k if they are the same
 
-    Rule: the rank is counted for a head of width d_k = 4 in d = 16 at random, for the same head with W_Q = W_K,
-    and for a single head as wide as its input, d_k = d, which sees every direction with each of the matrices.
+    Rule: the rank is counted for a head of width d_k = 4 in d = 16 at random, for the same head with W_Q =
+    W_K, and for a single head as wide as its input, d_k = d, which sees every direction with each of the
+    matrices.
     """
     width, narrow = 16, 4
 
@@ -66,13 +67,13 @@ def queries_keys_and_values_lie_in_different_subspaces(see: Evidence) -> None:
 
 @claim("E11", HOLDS, articles="S3", source="Vaswani et al. 2017, equation 1")
 def attention_is_products_scaled_softmax_and_a_weighted_sum(see: Evidence) -> None:
-    """Attention takes dot products of queries and keys, divides by the root of the key width, takes the softmax, and
-    weights the values with it.
+    """Attention takes dot products of queries and keys, divides by the root of the key width, takes the
+    softmax, and weights the values with it.
 
     o = softmax(Q·Kᵀ/√d_k)·V
 
-    Rule: F.scaled_dot_product_attention, as plain operators and as the fused kernel, agrees with the formula in
-    float64 within the derived bound for every output, in float32 and in bfloat16.
+    Rule: F.scaled_dot_product_attention, as plain operators and as the fused kernel, agrees with the formula
+    in float64 within the derived bound for every output, in float32 and in bfloat16.
     """
     for kind in (torch.float32, torch.bfloat16):
         format = FORMATS[str(kind).removeprefix("torch.")]
@@ -92,11 +93,11 @@ def attention_is_products_scaled_softmax_and_a_weighted_sum(see: Evidence) -> No
 def softmax_normalises_the_scores(see: Evidence) -> None:
     """The softmax function normalises the scores.
 
-    p_j > 0 and Σ_j p_j = 1 in real numbers. In float32 p_j = 0 where max s − s_j ≥ 104, as exp(−104) lies below half
-    the smallest number; and |Σ_j p_j − 1| ≤ Σ_j b_j with the rounding bounds b_j
+    p_j > 0 and Σ_j p_j = 1 in real numbers. In float32 p_j = 0 where max s − s_j ≥ 104, as exp(−104) lies
+    below half the smallest number; and |Σ_j p_j − 1| ≤ Σ_j b_j with the rounding bounds b_j
 
-    Rule: the smaller of two weights is positive for a gap of 80 and exactly zero for 104. The exact sums of 500 rows
-    stay within their bounds; some of them are not 1.
+    Rule: the smaller of two weights is positive for a gap of 80 and exactly zero for 104. The exact sums of
+    500 rows stay within their bounds; some of them are not 1.
     """
     for gap, side, wanted in ((80.0, see.supports, "above"), (104.0, see.refutes, "equals")):
         side(f"scores {gap:g} and 0: smaller weight", torch.tensor([gap, 0.0]).softmax(0)[1].item(), **{wanted: 0.0})
@@ -107,15 +108,16 @@ def softmax_normalises_the_scores(see: Evidence) -> None:
     see.refutes("500 rows: how many do not sum to 1", int((off > 0).sum()), above=0)
 
 
-@claim("E15", HOLDS, articles="S3", source="Gao & Pavel 2017")
+@claim("E15", HOLDS, articles="S3")
 def attention_weights_are_differentiable(see: Evidence) -> None:
     """The function that gives attention weights is differentiable.
 
-    J = diag(p) − p·pᵀ, ‖J‖₂ ≤ ½, equal for p = (½, ½, 0, …); ‖softmax(x + h) − softmax(x) − J·h‖₁ ≤ (max h − min h)²/4
+    J = diag(p) − p·pᵀ, ‖J‖₂ ≤ ½, equal for p = (½, ½, 0, …); ‖softmax(x + h) − softmax(x) − J·h‖₁ ≤ (max h −
+    min h)²/4
 
-    Rule: autograd gives J within its rounding bound; for h that shrinks by 16 the remainder stays below this second
-    order; no row of |J|, which is symmetric, sums to more than ½ beyond rounding; and where two scores share all the
-    weight, J·(1, −1, 0, …) is exactly half of that vector.
+    Rule: autograd gives J within its rounding bound; for h that shrinks by 16 the remainder stays below this
+    second order; no row of |J|, which is symmetric, sums to more than ½ beyond rounding; and where two scores
+    share all the weight, J·(1, −1, 0, …) is exactly half of that vector.
     """
     x, cotangent = torch.randn(200, 10, requires_grad=True), torch.randn(200, 10)
     gradient = torch.autograd.grad(x.softmax(1), x, cotangent)[0]
@@ -148,11 +150,11 @@ def attention_weights_are_differentiable(see: Evidence) -> None:
 def multi_head_attention_is_several_attentions_side_by_side(see: Evidence) -> None:
     """Multi-head attention applies several attention mechanisms in parallel.
 
-    out = W_O·(o_1 ‖ … ‖ o_H) + b_O, o_h = attention(q_h, k_h, v_h); 4·d² + 4·d parameters and a depth that do not
-    depend on H
+    out = W_O·(o_1 ‖ … ‖ o_H) + b_O, o_h = attention(q_h, k_h, v_h); 4·d² + 4·d parameters and a depth that do
+    not depend on H
 
-    Rule: heads computed one by one, in float64, and put side by side agree with the module within its bound. Counted
-    parameters and the longest chain of operators are the same for every number of heads.
+    Rule: heads computed one by one, in float64, and put side by side agree with the module within its bound.
+    Counted parameters and the longest chain of operators are the same for every number of heads.
     """
     width = 64
     x = torch.randn(1, 10, width)
@@ -181,11 +183,12 @@ def multi_head_attention_is_several_attentions_side_by_side(see: Evidence) -> No
 def heads_capture_different_aspects(see: Evidence) -> None:
     """Several attention heads capture different aspects of meaning.
 
-    The gradients of heads with equal weights are equal, so equal heads stay equal. Scores of one head have rank ≤ d_k,
-    those of H different heads together rank ≤ H·d_k
+    The gradients of heads with equal weights are equal, so equal heads stay equal. Scores of one head have
+    rank ≤ d_k, those of H different heads together rank ≤ H·d_k
 
-    Rule: four heads of width 2 in d = 8 take 50 gradient steps. Alike at first, they do not differ in a single bit
-    after, and the sum of all their scores has the rank of one head; drawn at random, they differ, and it has rank 8.
+    Rule: four heads of width 2 in d = 8 take 50 gradient steps. Alike at first, they do not differ in a
+    single bit after, and the sum of all their scores has the rank of one head; drawn at random, they differ,
+    and it has rank 8.
     """
     width, heads, length = 8, 4, 12
     narrow = width // heads

@@ -26,12 +26,12 @@ def mixed(weights: Sequence[Fraction], values: Sequence[Fraction]) -> Fraction:
 def the_attention_matrix_says_how_much_each_word_contributes(see: Evidence) -> None:
     """The attention matrix captures how much each word contributes to the representation of another.
 
-    ∂o_i/∂v_j = a_ij·I and ⟨w, o_i⟩ ≤ max_j ⟨w, v_j⟩; but left out, word j changes o_i by a_ij/(1 − a_ij)·(o_i − v_j),
-    and ∂o_i/∂k_j = a_ij·(v_j − o_i)·q_iᵀ/√d: nothing, where v_j = o_i
+    ∂o_i/∂v_j = a_ij·I and ⟨w, o_i⟩ ≤ max_j ⟨w, v_j⟩; but left out, word j changes o_i by a_ij/(1 − a_ij)·(o_i
+    − v_j), and ∂o_i/∂k_j = a_ij·(v_j − o_i)·q_iᵀ/√d: nothing, where v_j = o_i
 
-    Rule: autograd gives the weights as derivatives, within the rounding bound; in 500 directions no output lies beyond
-    the values. In exact fractions, a word of weight 9/10 changes nothing when it is left out, one of 1/20 does; and
-    autograd finds no gradient at its key beyond rounding.
+    Rule: autograd gives the weights as derivatives, within the rounding bound; in 500 directions no output
+    lies beyond the values. In exact fractions, a word of weight 9/10 changes nothing when it is left out, one
+    of 1/20 does; and autograd finds no gradient at its key beyond rounding.
     """
     q, k, v = torch.randn(3, 1, 1, 8, 4)
     own = attention.evaluate(exact(q), exact(k), exact(v))
@@ -79,8 +79,8 @@ def attention_weights_are_dynamic(see: Evidence) -> None:
 
     ∂o_i/∂q_i = Cov_a(v, k)/√d, with the covariance of values and keys under the weights a of the query
 
-    Rule: autograd gives the covariance within the rounding bound; it is not zero. Two queries weight the same words
-    differently.
+    Rule: autograd gives the covariance within the rounding bound; it is not zero. Two queries weight the same
+    words differently.
     """
     q, k, v = torch.randn(3, 1, 1, 8, 4)
     own = attention.evaluate(exact(q), exact(k), exact(v))
@@ -101,7 +101,9 @@ def attention_weights_are_dynamic(see: Evidence) -> None:
 
 
 def null_vector(rows: Sequence[Sequence[int]]) -> list[Fraction]:
-    """Exact numbers, not all zero, whose products with each row sum to zero; there are more columns than rows."""
+    """Exact numbers, not all zero, whose products with each row sum to zero; there are more columns than
+    rows.
+    """
     left = [[Fraction(each) for each in row] for row in rows]
     width, pivots = len(left[0]), list[int]()
     for column in range(width):
@@ -129,9 +131,9 @@ def attention_weights_show_what_the_model_attends_to(see: Evidence) -> None:
 
     T > d_v + 1: some δ ≠ 0 has Σ_j δ_j·v_j = 0 and Σ_j δ_j = 0, so that p and p + ε·δ give one output
 
-    Rule: for 8 words and values of width 4, all integers, δ is found in exact fractions. Both distributions are
-    positive and sum to 1, their outputs are equal, and more than a hundredth of the weight lies elsewhere. The fused
-    kernel with either gives one output within its bounds.
+    Rule: for 8 words and values of width 4, all integers, δ is found in exact fractions. Both distributions
+    are positive and sum to 1, their outputs are equal, and more than a hundredth of the weight lies
+    elsewhere. The fused kernel with either gives one output within its bounds.
     """
     words, width = 8, 4
     values = torch.randint(-9, 10, (words, width))
@@ -195,9 +197,10 @@ def scaling_by_the_root_of_the_width_stabilises_gradients(see: Evidence) -> None
 
     Var⟨q, k⟩ = d_k, so Var(s) = 1 after the division, for independent components of variance 1
 
-    Rule: over all pairs of vectors of signs the variance is exactly d_k. The mean norm of the softmax Jacobian, over
-    256 queries and 64 keys, is larger with the division at d_k = 512 and 2048, and smaller at 16. Where one key is the
-    query itself, it is smaller at 512 than it would be without the division for independent ones.
+    Rule: over all pairs of vectors of signs the variance is exactly d_k. The mean norm of the softmax
+    Jacobian, over 256 queries and 64 keys, is larger with the division at d_k = 512 and 2048, and smaller at
+    16. Where one key is the query itself, it is smaller at 512 than it would be without the division for
+    independent ones.
     """
     for width in (2, 5):
         signs = 1 - 2 * (torch.arange(2**width)[:, None] >> torch.arange(width) & 1)
@@ -234,10 +237,12 @@ def scaling_by_the_root_of_the_width_stabilises_gradients(see: Evidence) -> None
 def scaling_prevents_single_values_from_dominating_the_softmax(see: Evidence) -> None:
     """The division by √d_k ensures stability: it keeps large or small values from dominating the softmax.
 
-    max_j p_j → 1 as ‖q‖ → ∞, whatever d_k; in float32 max p = 1 and all others are 0 once the scores lie 104 apart
+    max_j p_j → 1 as ‖q‖ → ∞, whatever d_k; in float32 max p = 1 and all others are 0 once the scores lie 104
+    apart
 
-    Rule: a key dominates if it has more weight than all others together, ½. The mean of max p, over 256 queries and 64
-    keys, exceeds that for queries ten times as long. A single long query leaves the other keys exactly nothing.
+    Rule: a key dominates if it has more weight than all others together, ½. The mean of max p, over 256
+    queries and 64 keys, exceeds that for queries ten times as long. A single long query leaves the other keys
+    exactly nothing.
     """
     widths, factors = (16, 64, 256), (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0)
     largest = {width: [draw(width, longer=factor).amax(-1).mean().item() for factor in factors] for width in widths}

@@ -109,11 +109,11 @@ def any_two_positions_connect_in_constantly_many_operations(see: Evidence) -> No
 def any_token_can_look_at_any_other(see: Evidence) -> None:
     """With attention, every token can look at every other token, however far away.
 
-    ∂y_t/∂x_s ≠ 0 for all t, s in an encoder; = 0 for s > t under a causal mask; = 0 for t − s > L·(w − 1) in L
-    layers of window w
+    ∂y_t/∂x_s ≠ 0 for all t, s in an encoder; = 0 for s > t under a causal mask; = 0 for t − s > L·(w − 1) in
+    L layers of window w
 
-    Rule: no block of an encoder's Jacobian is zero. Under a causal mask all blocks above the diagonal are exactly
-    zero, and in windows the farthest block that is not zero stands L·(w − 1) from it.
+    Rule: no block of an encoder's Jacobian is zero. Under a causal mask all blocks above the diagonal are
+    exactly zero, and in windows the farthest block that is not zero stands L·(w − 1) from it.
     """
     full, causal = influences()
     see.supports("encoder, T = 16: smallest block of the Jacobian", full.min().item(), above=0.0)
@@ -137,8 +137,8 @@ def any_token_can_look_at_any_other(see: Evidence) -> None:
 def one_matrix_product_computes_all_interactions(see: Evidence) -> None:
     """A single matrix product of shape T × T computes the interactions of all positions.
 
-    scores Q·Kᵀ: one product. Attention softmax(Q·Kᵀ/√d)·V: two, and a softmax. Multi-head attention: two more, with
-    the three input projections in one
+    scores Q·Kᵀ: one product. Attention softmax(Q·Kᵀ/√d)·V: two, and a softmax. Multi-head attention: two
+    more, with the three input projections in one
 
     Rule: the dispatcher counts products and softmax operators, with all fused kernels taken apart.
     """
@@ -159,8 +159,8 @@ def every_word_is_compared_with_all_the_others(see: Evidence) -> None:
 
     s_ij = ⟨q_i, k_j⟩/√d for all T² pairs, each word with itself included; s_ij depends on x_i and x_j alone
 
-    Rule: a module returns T² weights per head, all positive; and the gradient of every score is zero but for the
-    words i and j.
+    Rule: a module returns T² weights per head, all positive; and the gradient of every score is zero but for
+    the words i and j.
     """
     length, heads = 12, 2
     module = nn.MultiheadAttention(WIDTH, heads, batch_first=True)
@@ -186,12 +186,14 @@ def _scores_of(layer: SelfAttention) -> Any:
 
 @claim("E19", HOLDS, articles="S3", source="Vaswani et al. 2017")
 def relations_are_modelled_at_once_and_not_through_hidden_states(see: Evidence) -> None:
-    """Self-attention models the relations of all words at the same time, without help of earlier hidden states.
+    """Self-attention models the relations of all words at the same time, without help of earlier hidden
+    states.
 
     y_i = f(x_i; x_1 … x_T) for each i by itself: the depth of L layers is O(1), that of a recurrence O(n)
 
-    Rule: the longest chain of operators is the same at T = 2 and T = 64; one query alone gives the row that it has
-    among all queries, within the sum of both rounding bounds. For comparison, the chain of a recurrence grows.
+    Rule: the longest chain of operators is the same at T = 2 and T = 64; one query alone gives the row that
+    it has among all queries, within the sum of both rounding bounds. For comparison, the chain of a
+    recurrence grows.
     """
     depth = sequential_depth(Encoder(), width=WIDTH).unit_growth
     see.supports("two encoder blocks: longest chain, T = 64 and T = 2", depth.values[-1], equals=depth.values[0])
@@ -209,10 +211,11 @@ def relations_are_modelled_at_once_and_not_through_hidden_states(see: Evidence) 
 def every_representation_is_influenced_by_the_whole_sequence(see: Evidence) -> None:
     """In the encoder, the representation of each token is influenced by the entire sequence.
 
-    ∂y_t/∂x_s ≠ 0 for all t, s; but in float32 a score that lies 104 below the largest has the weight exp(−104) = 0
+    ∂y_t/∂x_s ≠ 0 for all t, s; but in float32 a score that lies 104 below the largest has the weight
+    exp(−104) = 0
 
-    Rule: no block of an encoder's Jacobian is zero; above the diagonal of a causal one all are. One query with
-    scores 104 and 0: the gradient of its output with respect to the second value is exactly zero.
+    Rule: no block of an encoder's Jacobian is zero; above the diagonal of a causal one all are. One query
+    with scores 104 and 0: the gradient of its output with respect to the second value is exactly zero.
     """
     full, causal = influences()
     see.supports("encoder, T = 16: smallest block of the Jacobian", full.min().item(), above=0.0)
@@ -233,8 +236,8 @@ def dependencies_are_seen_regardless_of_position(see: Evidence) -> None:
 
     f(P·x) = P·f(x) for every permutation P without positions; f(P·x + c) ≠ P·f(x + c) with positions c
 
-    Rule: an encoder block runs on 12 words, and on the same in another order; the outputs of each word differ by no
-    more than both rounding bounds. With sinusoidal positions, or a causal mask, they differ by more.
+    Rule: an encoder block runs on 12 words, and on the same in another order; the outputs of each word differ
+    by no more than both rounding bounds. With sinusoidal positions, or a causal mask, they differ by more.
     """
     block = nn.TransformerEncoderLayer(WIDTH, 2, 4 * WIDTH, batch_first=True).eval()
     x, order = torch.randn(1, 12, WIDTH), torch.randperm(12)

@@ -24,9 +24,9 @@ def attention_alone_solves_the_problems(see: Evidence) -> None:
     x ↦ softmax(x·W_Q·(x·W_K)ᵀ/√d)·x·W_V, again and again: the residual ‖x − mean over words‖/‖x‖ falls doubly
     exponentially with depth
 
-    Rule: 32 random words of width 32 in float64 through random layers of attention alone. The residual is below 10⁻⁶
-    after six layers, where it has long reached rounding; with a skip connection around each it stays a thousand times
-    above that after twelve.
+    Rule: 32 random words of width 32 in float64 through random layers of attention alone. The residual is
+    below 10⁻⁶ after six layers, where it has long reached rounding; with a skip connection around each it
+    stays a thousand times above that after twelve.
     """
     width, depth = 32, 12
     layers = [SelfAttention(width).double() for _ in range(depth)]
@@ -68,19 +68,21 @@ def _residual(x: Tensor) -> float:
 def skip_connections_stabilise_the_flow_of_gradients(see: Evidence) -> None:
     """Skip connections help to stabilise the flow of gradients.
 
-    x ↦ x + F_l(x): ∏(1 − ‖F'_l‖) ≤ σ_i ≤ ∏(1 + ‖F'_l‖) for all singular values of the Jacobian, a lower bound only
-    while ‖F'_l‖ < 1. Without skip connections σ_i ≤ ∏‖F'_l‖
+    x ↦ x + F_l(x): ∏(1 − ‖F'_l‖) ≤ σ_i ≤ ∏(1 + ‖F'_l‖) for all singular values of the Jacobian, a lower bound
+    only while ‖F'_l‖ < 1. Without skip connections σ_i ≤ ∏‖F'_l‖
 
-    Rule: 24 branches tanh(W·x) with ‖W‖ = 0.1 in float64: singular values and the norms along the way, measured, keep
-    both bounds, and without skip connections the largest lies below ∏‖F'_l‖ ≤ 10⁻²⁴. One branch −x leaves a gradient
-    of exactly 0; ten quarter turns, of norm 1, double squared lengths ten times.
+    Rule: 24 branches tanh(W·x) with ‖W‖ = 0.1 in float64: singular values and the norms along the way,
+    measured, keep both bounds, and without skip connections the largest lies below ∏‖F'_l‖ ≤ 10⁻²⁴. One
+    branch −x leaves a gradient of exactly 0; ten quarter turns, of norm 1, double squared lengths ten times.
     """
     width, depth = 8, 24
     matrices = [torch.linalg.qr(torch.randn(width, width, dtype=torch.float64))[0] / 10 for _ in range(depth)]
     start = torch.randn(width, dtype=torch.float64)
 
     def extremes(*, skip: bool) -> tuple[list[float], list[float], list[float]]:
-        """After each block: the largest and the smallest singular value, and the norm of its branch's derivative."""
+        """After each block: the largest and the smallest singular value, and the norm of its branch's
+        derivative.
+        """
         x, whole, found = start, torch.eye(width, dtype=torch.float64), list[tuple[float, float, float]]()
         for matrix in matrices:
             branch = torch.tanh(matrix @ x)
@@ -126,7 +128,9 @@ def skip_connections_stabilise_the_flow_of_gradients(see: Evidence) -> None:
 
 
 def amplification(scale: float) -> tuple[float, float, float]:
-    """Of layer normalisation at an input of this scale: ‖J‖₂, 1/√(var + ε), and how far rounding may part them."""
+    """Of layer normalisation at an input of this scale: ‖J‖₂, 1/√(var + ε), and how far rounding may part
+    them.
+    """
     x = (torch.randn(16) * scale).requires_grad_()
     layer = nn.LayerNorm(16)
     jacobian = torch.autograd.functional.jacobian(layer, x)  # type: ignore[no-untyped-call]
@@ -157,12 +161,13 @@ def last_gradient(*, norm_first: bool, depth: int) -> float:
 def normalisation_prevents_instability(see: Evidence) -> None:
     """Normalisation layers improve convergence, and prevent instability in deep networks.
 
-    ‖J‖₂ = 1/√(var + ε) for d > 2, and > 1/(2·√ε) where var < 3·ε. Before training, the gradient at the last block
-    falls like 1/√L with L blocks where normalisation comes first in each, and stays as it is where it comes last
+    ‖J‖₂ = 1/√(var + ε) for d > 2, and > 1/(2·√ε) where var < 3·ε. Before training, the gradient at the last
+    block falls like 1/√L with L blocks where normalisation comes first in each and once at the end, and stays
+    as it is where it comes last in each
 
-    Rule: the Jacobian of nn.LayerNorm agrees with the formula within its rounding bound, and exceeds 1/(2·√ε) = 158
-    at scales 0.001 and 0.0001. From 6 blocks to 48, the gradient at the last falls by more than half of √8 in the one
-    arrangement, and by less than that in the other: mean of three draws.
+    Rule: the Jacobian of nn.LayerNorm agrees with the formula within its rounding bound, and exceeds 1/(2·√ε)
+    = 158 at scales 0.001 and 0.0001. From 6 blocks to 48, the gradient at the last falls by more than half of
+    √8 in the one arrangement, and by less than that in the other: mean of three draws.
     """
     for scale in (10.0, 0.1, 0.001, 0.0001):
         got, formula, allowed = amplification(scale)

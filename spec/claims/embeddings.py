@@ -59,8 +59,8 @@ def tokens_are_sentences_words_subwords_or_characters(see: Evidence) -> None:
 
     decode(encode(s)) = s for each of them; the smaller the pieces, the more of them
 
-    Rule: a text goes through four tokenizers to ids and back, and is the same in every character. The number of tokens
-    rises from one to the next.
+    Rule: a text goes through four tokenizers to ids and back, and is the same in every character. The number
+    of tokens rises from one to the next.
     """
     methods: dict[str, tuple[Callable[[str], list[str]], Callable[[list[str]], str]]] = {
         "sentences": (sentences, "".join),
@@ -85,7 +85,8 @@ def every_token_has_a_unique_id(see: Evidence) -> None:
 
     vocabulary ↔ {0 … |V| − 1} is a bijection; all occurrences of one word share its id
 
-    Rule: ids and vocabulary of a text are counted, there and back; so are the ids of the five words of a sentence.
+    Rule: ids and vocabulary of a text are counted, there and back; so are the ids of the five words of a
+    sentence.
     """
     vocabulary = sorted(set(words(TEXT)))
     ids = {piece: id for id, piece in enumerate(vocabulary)}
@@ -104,8 +105,8 @@ def an_embedding_maps_tokens_to_vectors(see: Evidence) -> None:
 
     E[w] = one_hot(w)·E: a row of a table, and a linear map of indicator vectors
 
-    Rule: the rows that nn.Embedding looks up equal the products with indicator vectors in every bit, as sums of zeros
-    and one number are exact in any order; their gradients agree where no id comes twice.
+    Rule: the rows that nn.Embedding looks up equal the products with indicator vectors in every bit, as sums
+    of zeros and one number are exact in any order; their gradients agree where no id comes twice.
     """
     table = nn.Embedding(50, 12)
     ids = torch.randperm(50)[:20].reshape(4, 5)
@@ -155,7 +156,9 @@ def associations() -> dict[str, list[float]]:
 
 
 def trained(width: int) -> tuple[dict[str, Tensor], float]:
-    """Embeddings of the nouns by the singular vectors of their associations, and what rounding may add to one."""
+    """Embeddings of the nouns by the singular vectors of their associations, and what rounding may add to
+    one.
+    """
     rows = {noun: torch.tensor(row, dtype=torch.float64) for noun, row in associations().items()}
     directions = torch.linalg.svd(torch.stack(list(rows.values())))[2][:width].T
     largest = max(float((row.abs() @ directions.abs()).max()) for row in rows.values())
@@ -172,11 +175,12 @@ def cosine(one: Tensor, other: Tensor) -> float:
 def words_of_similar_meaning_lie_closer_together(see: Evidence) -> None:
     """Embeddings place words of similar meaning close together, and unrelated ones farther apart.
 
-    before training cos(a, b) has mean 0 and variance 1/d for any two words; after it, words are as close as their
-    contexts are alike
+    before training cos(a, b) has mean 0 and variance 1/d for any two words; after it, words are as close as
+    their contexts are alike
 
-    Rule: singular vectors of the associations in a small language bring dog closer to puppy than to car. Of 2000 tables
-    drawn at random, d = 32, as many do so as chance would have it: half, up to √(ln 10⁹/(2·2000)) by Hoeffding.
+    Rule: singular vectors of the associations in a small language bring dog closer to puppy than to car. Of
+    2000 tables drawn at random, d = 32, as many do so as chance would have it: half, up to √(ln 10⁹/(2·2000))
+    by Hoeffding.
     """
     vectors, _ = trained(3)
     near, far = cosine(vectors["dog"], vectors["puppy"]), cosine(vectors["dog"], vectors["car"])
@@ -202,8 +206,9 @@ def words_of_distinct_meaning_are_placed_apart(see: Evidence) -> None:
 
     equal contexts ⇒ equal rows of associations ⇒ equal vectors, up to rounding
 
-    Rule: in a language in which vans do what cars do, the rows of associations are equal in every bit, and the vectors
-    of width 3 differ by no more than both are rounded. Dog and puppy, which each do one thing of their own, differ.
+    Rule: in a language in which vans do what cars do, the rows of associations are equal in every bit, and
+    the vectors of width 3 differ by no more than both are rounded. Dog and puppy, which each do one thing of
+    their own, differ.
     """
     rows = associations()
     differing = sum(one != other for one, other in zip(rows["car"], rows["van"], strict=True))
@@ -222,8 +227,8 @@ def embeddings_preserve_contextual_relationships(see: Evidence) -> None:
 
     E[w] depends on w alone
 
-    Rule: "bank" has one vector in two sentences, equal in every bit, at the same position; after one layer of attention
-    it has two.
+    Rule: "bank" has one vector in two sentences, equal in every bit, at the same position; after one layer of
+    attention it has two.
     """
     texts = (["the", "river", "bank", "was", "wet"], ["my", "savings", "bank", "was", "shut"])
     vocabulary = sorted({word for text in texts for word in text})

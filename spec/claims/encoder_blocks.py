@@ -17,8 +17,8 @@ def the_encoder_consists_of_identical_blocks(see: Evidence) -> None:
 
     The same names and shapes of parameters in every block; L times the parameters of one, as none is shared
 
-    Rule: the parameters of nn.TransformerEncoder with three blocks are counted and compared. As built, the blocks are
-    copies, equal in every bit; after one gradient step no matrix of one equals that of another.
+    Rule: the parameters of nn.TransformerEncoder with three blocks are counted and compared. As built, the
+    blocks are copies, equal in every bit; after one gradient step no matrix of one equals that of another.
     """
     block = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
     encoder = nn.TransformerEncoder(block, 3, enable_nested_tensor=False)
@@ -65,8 +65,8 @@ def the_feed_forward_network_refines_each_token_by_itself(see: Evidence) -> None
 
     y_t = W_2·relu(W_1·x_t + b_1) + b_2: ∂y_t/∂x_s = 0 for s ≠ t
 
-    Rule: the feed-forward part of an encoder block has a Jacobian whose blocks are exactly zero but for the diagonal,
-    where none is; the path instrument sees T pairs that depend on each other.
+    Rule: the feed-forward part of an encoder block has a Jacobian whose blocks are exactly zero but for the
+    diagonal, where none is; the path instrument sees T pairs that depend on each other.
     """
     block = nn.TransformerEncoderLayer(WIDTH, 2, 4 * WIDTH, dtype=torch.float64)
     part = nn.Sequential(block.linear1, nn.ReLU(), block.linear2)
@@ -88,12 +88,12 @@ def _pairs(lengths: tuple[tuple[int | None, ...], ...]) -> int:
 def the_encoder_is_a_component_of_bert_and_gpt(see: Evidence) -> None:
     """The encoder is a foundational component of models such as BERT and GPT.
 
-    GPT predicts word n + 1 from the words up to n for all n at once: f(x)[:n] = f(x[:n]). In an encoder, T(T − 1)/2
-    pairs of a word and a later one break this
+    GPT predicts word n + 1 from the words up to n for all n at once: f(x)[:n] = f(x[:n]). In an encoder, T(T
+    − 1)/2 pairs of a word and a later one break this
 
-    Rule: pairs of an output and a later input that it depends on are counted, for an encoder and for the same blocks
-    with a causal mask. Without the second half of 16 words, outputs of the first, whose size is 1, change in the
-    encoder by more than 0.01, far above rounding.
+    Rule: pairs of an output and a later input that it depends on are counted, for an encoder and for the same
+    blocks with a causal mask. Without the second half of 16 words, outputs of the first, whose size is 1,
+    change in the encoder by more than 0.01, far above rounding.
     """
     words = 16
     for name, causal, count in (("encoder", False, words * (words - 1) // 2), ("causal mask", True, 0)):
