@@ -112,7 +112,7 @@ def transformers_are_quadratic(see: Evidence) -> None:
         see.supports(f"d = {d:,}, T = {6 * d + 1:,}: share of T²", quadratic_share(6 * d + 1, d), above=Fraction(1, 2))
         see.refutes(f"d = {d:,}, T = {6 * d - 1:,}: share of T²", quadratic_share(6 * d - 1, d), below=Fraction(1, 2))
     see.refutes("d = 512, T from 3,072 to 6,144: factor of work", every(6144, 512) / every(3072, 512), equals=3)
-    lengths = [2**i for i in range(8, 18)]
+    lengths = [4**i for i in range(4, 9)]
     see.picture(
         Heat(
             "Share of an encoder layer's operations that is quadratic in T",
@@ -120,7 +120,7 @@ def transformers_are_quadratic(see: Evidence) -> None:
             "width d",
             [f"{length:,}" for length in lengths],
             [f"{d:,}" for d in WIDTHS],
-            [[float(quadratic_share(length, d)) for length in lengths] for d in WIDTHS],
+            [[round(float(quadratic_share(length, d)), 3) for length in lengths] for d in WIDTHS],
         )
     )
 

@@ -168,7 +168,7 @@ def a_transformer_without_positions_is_blind_to_order(see: Evidence) -> None:
     off = ((seen - place).abs() / place).max()
     see.refutes("causal, a first token, uniform weights: error of 1/t", float(off), at_most=gamma(far + 8, 2.0**-53))
     title = "How well log t is read from three networks each without positions"
-    networks = {f"network {i + 1}": [each[i] for each in read.values()] for i in range(3)}
+    networks = {f"network {i + 1}": [round(each[i], 2) for each in read.values()] for i in range(3)}
     see.picture(Bars(title, "R² on unseen sequences", list(read), networks))
 
 

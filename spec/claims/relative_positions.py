@@ -87,7 +87,7 @@ def sinusoids_let_relative_positions_be_learned(see: Evidence) -> None:
     wheels = [0, 4, 8, 12]
     see.picture(
         Figure(
-            "Phase wheels: pairs of coordinates at 16 positions, drawn with the radius of their place",
+            "Phase wheels: four pairs of coordinates at 16 positions",
             "sine",
             "cosine",
             tuple(

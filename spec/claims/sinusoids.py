@@ -93,7 +93,7 @@ def positions_are_slight_perturbations(see: Evidence) -> None:
     }
     for name, ratio in ratios.items():
         see.refutes(f"embeddings {name}: norm of PE, in theirs", ratio, above=SLIGHT)
-    title = "Norm of the positional encoding, in that of an embedding (d = 512)"
+    title = "Norm of positions, in that of embeddings (d = 512)"
     see.picture(Bars(title, "ratio", list(ratios), {"ratio": list(ratios.values())}, y_log=True))
 
 

@@ -60,11 +60,11 @@ def a_two_layer_lstm_has_half_a_million_parameters(see: Evidence) -> None:
         Figure(
             "Parameters of an LSTM with 256 hidden units",
             "inputs I",
-            "parameters",
+            "parameters, thousands",
             (
-                Series("two layers", inputs, [parameters(lstm(each)) for each in inputs]),
-                Series("one layer", inputs, [parameters(nn.LSTM(each, h, device="meta")) for each in inputs]),
-                Series("as quoted", inputs, [500_000] * len(inputs)),
+                Series("two layers", inputs, [parameters(lstm(each)) / 1e3 for each in inputs]),
+                Series("one layer", inputs, [parameters(nn.LSTM(each, h, device="meta")) / 1e3 for each in inputs]),
+                Series("as quoted", inputs, [500] * len(inputs)),
             ),
             x_log=True,
         )

@@ -108,10 +108,10 @@ def recurrence_learns_online(see: Evidence) -> None:
     backpropagation through time must give the same bits. With tanh and cuts every k of 60 steps the
     gradient is off by more than a thousandth, where rounding is near 10⁻¹⁵.
     """
-    weights, x = torch.randint(-1, 2, (2, 4), dtype=torch.float64), torch.randint(-1, 2, (4, 2), dtype=torch.float64)
+    weights, x = torch.randint(-1, 2, (3, 6), dtype=torch.float64), torch.randint(-1, 2, (4, 3), dtype=torch.float64)
     forward, backward, kept = online(weights, x), through_time(weights, x), weights.shape[0] * weights.numel()
-    see.supports("integers, n = 2, T = 4: both gradients, bit by bit", torch.equal(forward[0], backward), equals=True)
-    see.supports("integers, n = 2: numbers carried along, n·|θ|", forward[1], equals=kept)
+    see.supports("integers, n = 3, T = 4: both gradients, bit by bit", torch.equal(forward[0], backward), equals=True)
+    see.supports("integers, n = 3: numbers carried along, n·|θ|", forward[1], equals=kept)
     errors = truncation_errors()
     for window in (1, 5, 20):
         see.refutes(f"tanh, cut every {window} steps: relative error of the gradient", errors[window], above=1e-3)
