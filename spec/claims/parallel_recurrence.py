@@ -24,6 +24,13 @@ UNITS = 16
 CLOSE = 1e-12
 
 
+def exponent(net: nn.RNN) -> float:
+    """The largest Lyapunov exponent along the trajectory that is to be found."""
+    recurrence = recurrence_of(net, Model.of(net))
+    assert recurrence is not None
+    return lyapunov(recurrence, LENGTH).spectrum[0]
+
+
 @torch.no_grad()
 def iterations(net: nn.RNN, length: int, most: int) -> tuple[int, float]:
     """Newton iterations until the whole trajectory is that of the loop to CLOSE, and the error that is left."""
@@ -69,7 +76,7 @@ def a_recurrence_cannot_be_parallelised_over_the_sequence(see: Evidence) -> None
     most, lengths, columns = loop_depth // one, (16, 64, LENGTH), {}
     for gain in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0):
         net = driven(gain, UNITS)
-        rate = lyapunov(recurrence_of(net, Model.of(net)), LENGTH).spectrum[0]
+        rate = exponent(net)
         found = [iterations(net, length, most) for length in lengths]
         columns[f"{gain:g}: {rate:+.2f}"] = [done if error <= CLOSE else float("nan") for done, error in found]
         done, error = found[-1]
@@ -80,7 +87,7 @@ def a_recurrence_cannot_be_parallelised_over_the_sequence(see: Evidence) -> None
         elif rate > 0:
             see.supports(f"{case}: error after {most} iterations, as deep as the loop", error, above=CLOSE)
     net = driven(8.0, 8)
-    rate = lyapunov(recurrence_of(net, Model.of(net)), LENGTH).spectrum[0]
+    rate = exponent(net)
     see.supports(
         f"tanh, saturated (8 units, gain 8, λ = {rate:+.2f}), T = {LENGTH}: error after {most} iterations",
         iterations(net, LENGTH, most)[1],
@@ -101,13 +108,13 @@ def a_recurrence_cannot_be_parallelised_over_the_sequence(see: Evidence) -> None
 def hoisted(layer: nn.LSTM, x: Tensor) -> tuple[Tensor, int, int]:
     """An LSTM without biases that multiplies all inputs first, and the operations before and after its first step."""
     with FlopCounterMode(display=False) as flops:
-        given = x @ layer.weight_ih_l0.T
+        given = x @ layer.get_parameter("weight_ih_l0").T
     before = int(flops.get_total_flops())
     h = c = x.new_zeros(len(x), layer.hidden_size)
     states = []
     with FlopCounterMode(display=False) as flops:
         for t in range(x.shape[1]):
-            i, f, g, o = (given[:, t] + h @ layer.weight_hh_l0.T).chunk(4, -1)
+            i, f, g, o = (given[:, t] + h @ layer.get_parameter("weight_hh_l0").T).chunk(4, -1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             states.append(h)
@@ -117,7 +124,8 @@ def hoisted(layer: nn.LSTM, x: Tensor) -> tuple[Tensor, int, int]:
 def exact_states(layer: nn.LSTM, x: Tensor) -> tuple[Array, Array]:
     """The states of an LSTM without biases in real numbers, and how far rounding may take a program from them."""
     size = layer.hidden_size
-    given, recurrent = (exact(each).reshape(4, size, -1) for each in (layer.weight_ih_l0, layer.weight_hh_l0))
+    names = ("weight_ih_l0", "weight_hh_l0")
+    given, recurrent = (exact(layer.get_parameter(name)).reshape(4, size, -1) for name in names)
     named = {f"b_{gate}": np.zeros(size) for gate in reference.GATES}
     for gate, of_input, of_state in zip(reference.GATES, given, recurrent, strict=True):
         named |= {f"W_{gate}": of_input, f"U_{gate}": of_state}
@@ -175,16 +183,16 @@ def no_step_can_start_until_the_one_before_has_finished(see: Evidence) -> None:
         see.refutes(f"{layers} layers, T = 64: longest chain", deep, equals=single[-1] + (layers - 1) * step)
     layers, steps = 4, 7
     slots = [[0.0] * (steps + layers - 1) for _ in range(layers)]
-    for layer, starts in enumerate(wave(layers, steps)):
+    for row, starts in zip(reversed(slots), wave(layers, steps), strict=True):
         for t, slot in enumerate(starts):
-            slots[layers - 1 - layer][slot - 1] = t + 1
+            row[slot - 1] = t + 1
     see.picture(
         Heat(
             f"{layers} layers take {steps} steps in {len(slots[0])} times; the number is the step, 0 is idle",
             "time, in steps",
             "layer",
             [str(slot + 1) for slot in range(steps + layers - 1)],
-            [str(layers - layer) for layer in range(layers)],
+            [str(layers - row) for row in range(layers)],
             slots,
         )
     )

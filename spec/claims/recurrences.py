@@ -46,8 +46,8 @@ def driven(gain: float, width: int) -> nn.RNN:
     """A tanh network h_t = tanh(W h_{t−1} + x_t) with Gaussian W of spectral radius about ``gain``, in float64."""
     net = nn.RNN(width, width, bias=False, batch_first=True).double()
     with torch.no_grad():
-        net.weight_hh_l0.copy_(gain / width**0.5 * torch.randn(width, width, dtype=torch.float64))
-        net.weight_ih_l0.copy_(torch.eye(width, dtype=torch.float64))
+        net.get_parameter("weight_hh_l0").copy_(gain / width**0.5 * torch.randn(width, width, dtype=torch.float64))
+        net.get_parameter("weight_ih_l0").copy_(torch.eye(width, dtype=torch.float64))
     return net
 
 
@@ -67,7 +67,7 @@ class Newton(nn.Module):
 
     def better(self, h: Tensor, x: Tensor) -> Tensor:
         """The next iterate: the recurrence, linear around the last one, solved exactly."""
-        weight = self.net.weight_hh_l0
+        weight = self.net.get_parameter("weight_hh_l0")
         before = torch.cat((torch.zeros_like(h[:, :1]), h[:, :-1]), 1)
         after = torch.tanh(before @ weight.T + x)
         slope = (1 - after * after).unsqueeze(-1) * weight

@@ -104,7 +104,7 @@ def a_long_sequence_takes_as_long_as_one_token(see: Evidence) -> None:
     see.supports("d = 64, 100,000,000 units: ratio to the time of two tokens, at most", float(ratio), below=2)
     see.picture(
         Figure(
-            "Time of T tokens in an encoder layer, d = 512: flat until they fill the machine",
+            "Time is flat until T tokens fill P units (d = 512)",
             "tokens T",
             "cycles, at most",
             tuple(
