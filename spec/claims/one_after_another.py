@@ -18,9 +18,9 @@ WIDTH, LAYERS = 8, 2
 class Reader(nn.Module):
     """A causal Transformer that is given the whole text."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(WIDTH, 2, 4 * WIDTH, dropout=0.0, batch_first=True)
+        layer = nn.TransformerEncoderLayer(width, 2, 4 * width, dropout=0.0, batch_first=True)
         self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,10 +33,10 @@ class Reader(nn.Module):
 class Writer(Reader):
     """The same, which is given the first position only, and chooses the token of every later one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.scores = nn.Linear(WIDTH, 5, bias=False)
-        self.tokens = nn.Embedding(5, WIDTH)
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.scores = nn.Linear(width, 5, bias=False)
+        self.tokens = nn.Embedding(5, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """As many tokens as x has positions."""
@@ -50,10 +50,9 @@ class Writer(Reader):
 @cache
 def depth(kind: type[nn.Module]) -> SequentialDepth:
     """The sequential depth of a layer of this kind: at 2 … 64 positions, or up to 8 tokens that are written."""
+    sizes = [WIDTH] * (2 if issubclass(kind, nn.RNNBase) else 1)
     with torch.random.fork_rng():
-        if kind in (Reader, Writer):
-            return sequential_depth(kind(), length=8 if kind is Writer else 64, width=WIDTH)
-        return sequential_depth(kind(WIDTH, WIDTH) if issubclass(kind, nn.RNNBase) else kind(WIDTH), width=WIDTH)
+        return sequential_depth(kind(*sizes), length=8 if kind is Writer else 64, width=WIDTH)
 
 
 def depth_of_backward(cell: nn.Module, length: int) -> int:
@@ -180,7 +179,7 @@ def the_number_of_layers_does_not_depend_on_the_length(see: Evidence) -> None:
     Rule: hooks count the layers that run for T = 1 … 1024 positions, and the instrument the longest chain for
     T = 2 … 64; both are one number for all lengths.
     """
-    reader, runs = Reader(), [0]
+    reader, runs = Reader(WIDTH), [0]
 
     def count(*_: object) -> None:
         runs[0] += 1
