@@ -100,7 +100,7 @@ class Heat:
                     f'<rect x="{left:.1f}" y="{top:.1f}" width="{across + 0.3:.1f}" height="{down + 0.3:.1f}" '
                     f'fill="{_colour(value, most)}"/>'
                 )
-                if written:
+                if written and math.isfinite(value):
                     ink = "#fff" if shade > 0.55 else "#222"
                     parts.append(
                         text(number(value), left + across / 2, top + down / 2 + 4, anchor="middle", size=11, ink=ink)
