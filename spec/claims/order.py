@@ -23,7 +23,7 @@ FAR = 1e-3
 SENTENCES = "The student is eating an apple", "An apple is eating the student"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Weights:
     """The weights of torch's encoder layer, by the names of the reference."""
 
@@ -100,13 +100,13 @@ def pooled_gap(stack: nn.TransformerEncoder, one: Tensor, other: Tensor, causal:
 
 
 def pooled_rounding(stack: nn.TransformerEncoder, x: Tensor) -> float:
-    """How far the means of two orders of x may be apart by rounding: twice that of the layer and of the mean."""
+    """How far the means of two orders of x may differ by rounding: twice that of layer and mean."""
     size, off = run(stack, x, False).abs(), rounding(stack, x, False)
     return float((2 * (off + gamma(x.shape[1], 2.0**-53) * (size + off)).mean(1)).max())
 
 
 def readable_position(causal: bool, begun: bool) -> float:
-    """How well log t can be read from the outputs of a random network without positions: R² on unseen sequences.
+    """How well log t is read from outputs of a random network without positions: R² on unseen sequences.
 
     The reader is linear in the outputs and in their products: an average over t tokens shows t in its
     variance. Sequences are of random words out of four, after BEGIN if ``begun``.
@@ -227,7 +227,7 @@ def positions_are_needed_to_tell_orders_apart(see: Evidence) -> None:
 
 @claim("G11", HoldsIf("case is folded; as printed, The/the and An/an already differ"), articles="S3")
 def positions_tell_the_student_from_the_apple(see: Evidence) -> None:
-    """Positional encoding is what tells two sentences apart: "The student is eating an apple", and the same reversed.
+    """Positional encoding tells "The student is eating an apple" from "An apple is eating the student".
 
     multiset(one) = multiset(other) in lower case only;  an encoder sees the multiset alone
 

@@ -39,7 +39,7 @@ def turn(angles: Tensor) -> Tensor:
 
 def blocks(each: Iterable[list[list[float]]]) -> Tensor:
     """The matrix of 2 × 2 blocks along its diagonal."""
-    return torch.block_diag(*(torch.tensor(block, dtype=torch.float64) for block in each))
+    return torch.block_diag(*(torch.tensor(block, dtype=torch.float64) for block in each))  # type: ignore[no-untyped-call]
 
 
 def spread(scores: Tensor) -> float:
@@ -104,7 +104,7 @@ def sinusoids_let_relative_positions_be_learned(see: Evidence) -> None:
 
 
 def rotated(x: Tensor, places: Tensor) -> Tensor:
-    """The tokens x [T, d], each pair turned by the angle of its position, in the type that the angles have."""
+    """The tokens x [T, d], each pair turned by the angle of its position, in the type of the positions."""
     rate = torch.from_numpy(rates(WIDTH, 10_000.0, np.float64)).to(places.dtype)
     angles = places[:, None] * rate
     cos, sin = angles.cos().double(), angles.sin().double()
@@ -122,7 +122,7 @@ def rotary_change(q: Tensor, k: Tensor, shift: int, dtype: torch.dtype) -> float
 
 
 def rotary_rounding(q: Tensor, k: Tensor, shift: int) -> float:
-    """How much they may change by rounding, with angles in float64: by the bounds of both rotations, twice."""
+    """How much they may change by rounding, with angles in float64: the bounds of both rotations, twice."""
     places = np.arange(float(len(q)))
     total = 0.0
     for moved in (places, places + shift):

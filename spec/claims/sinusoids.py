@@ -35,15 +35,10 @@ def counted_in(dtype: torch.dtype, positions: Array) -> Array:
     return torch.from_numpy(positions).to(dtype).double().numpy()
 
 
-def distances(count: int, width: int) -> Tensor:
-    """‖PE(k) − PE(0)‖ for k = 1, 2, … : between any two positions k apart."""
-    return (table(np.arange(1, count), width) - table(np.zeros(1), width)).norm(dim=-1)
-
-
 @cache
 def nearest() -> tuple[int, float]:
     """Which k below MANY brings the first pair of coordinates closest to where it began, and how close."""
-    every = distances(MANY, 2)
+    every = (table(np.arange(1, MANY), 2) - table(np.zeros(1), 2)).norm(dim=-1)
     return int(every.argmin()) + 1, float(every.min())
 
 

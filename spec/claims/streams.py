@@ -148,7 +148,7 @@ def linear(x: Tensor) -> Tensor:
 
 @claim("F11", HOLDS, articles="S2")
 def a_recurrent_stream_has_constant_cost(see: Evidence) -> None:
-    """A recurrent network answers each token of a stream with a constant number of operations and constant memory.
+    """A recurrent network answers each token of a stream with constant work and constant memory.
 
     8·d² products for one step of an LSTM, and 2·d numbers between two, for every t
 
@@ -183,7 +183,8 @@ def a_transformer_must_attend_to_everything_again(see: Evidence) -> None:
     """A Transformer must attend to the whole context again for each token: O(T) a step, with growing memory.
 
     with a cache 4·d² + 2·t·d products and 2·t·d numbers;  without 4·t·d² + 2·t²·d products;
-    linear attention 6·d² products and d² + d numbers for every t:  S_t = S_(t−1) + φ(k_t)·v_tᵀ,  z_t = z_(t−1) + φ(k_t)
+    linear attention 6·d² products and d² + d numbers for every t:
+    S_t = S_(t−1) + φ(k_t)·v_tᵀ,  z_t = z_(t−1) + φ(k_t)
 
     Rule: products and numbers are counted at tokens 16, 64 and 256, d = 16. On integers, where nothing
     is rounded, the running sums of linear attention and its masked product give the same bits. A cache
@@ -231,6 +232,8 @@ def a_transformer_needs_its_context_in_memory(see: Evidence) -> None:
     """
     everything, window = streaming_state(whole, width=4), streaming_state(RestrictedAttention(4, 3))
     sums = streaming_state(linear, width=2)
+    for name, state in (("causal attention", everything), ("linear attention", sums), ("window", window)):
+        assert state.exactness.kind == "exact", f"{name}: {state.exactness}"
     for t in (8, 16):
         see.supports(f"causal attention, d = 4, after {t} tokens: numbers", everything.ranks[t], equals=4 * t)
         see.refutes(f"linear attention, d = 2, after {t} tokens: numbers", sums.ranks[t], equals=6)

@@ -22,7 +22,7 @@ WINDOWS = (1, 2, 5, 10, 20, 40)
 
 @cache
 def states_kept(length: int, segment: int) -> int:
-    """Bytes that autograd keeps of a recurrence besides inputs and parameters; inside a segment it keeps nothing.
+    """Bytes that autograd keeps of a recurrence besides inputs and parameters; inside a segment nothing.
 
     What a segment forgot is computed again when the backward pass comes to it. With segments of length 1
     every step is kept as it is.
@@ -155,7 +155,7 @@ def through_time(weights: Tensor, x: Tensor) -> Tensor:
 
 
 def truncation_errors() -> dict[int, float]:
-    """How far the gradient of Σ_t ‖h_t‖² is off if the recurrence is cut every k steps, relative to its norm."""
+    """The relative error of the gradient of Σ_t ‖h_t‖² if the recurrence is cut every k steps."""
     cell = nn.RNNCell(16, 16, dtype=torch.float64)
     nn.init.orthogonal_(cell.weight_hh)
     x = 0.5 * torch.randn(60, 1, 16, dtype=torch.float64)
