@@ -30,7 +30,16 @@ class Step:
     kept: int
 
 
-class Lstm(nn.Module):
+class Stream(nn.Module):
+    """A layer that is given one token after the other."""
+
+    @property
+    def kept(self) -> int:
+        """How many numbers it keeps until the next token."""
+        raise NotImplementedError
+
+
+class Lstm(Stream):
     """An LSTM, token by token."""
 
     def __init__(self) -> None:
@@ -49,7 +58,7 @@ class Lstm(nn.Module):
         return sum(each.numel() for each in self.state)
 
 
-class Cached(nn.Module):
+class Cached(Stream):
     """One head of causal attention, token by token; keys and values stay in a cache."""
 
     def __init__(self) -> None:
@@ -119,7 +128,12 @@ def feature(x: Tensor) -> Tensor:
     return F.relu(x) + 1
 
 
-STREAMS = {"LSTM": Lstm, "attention, cache": Cached, "attention, no cache": Forgetful, "linear attention": Linear}
+STREAMS: dict[str, type[Stream]] = {
+    "LSTM": Lstm,
+    "attention, cache": Cached,
+    "attention, no cache": Forgetful,
+    "linear attention": Linear,
+}
 
 
 @cache
@@ -212,7 +226,7 @@ def _streamed(stream: Cached, x: Tensor) -> Tensor:
     with torch.no_grad():
         for each in (stream.q, stream.k, stream.v, stream.o):
             nn.init.eye_(each.weight)
-        return torch.cat([stream(token) for token in x.split(1)])
+        return torch.cat([stream(token) for token in x.chunk(len(x))])
 
 
 @claim(
