@@ -36,7 +36,7 @@ def layers_between(layers: Iterable[nn.Module], length: int) -> int:
 
 @functools.cache
 def updates(length: int) -> tuple[int, ...]:
-    """Updates of the state between h_1 and h_n, n = 1 … ``length``, along the shortest path through torch.nn.RNN."""
+    """Updates of the state on the shortest path from h_1 to h_n through torch.nn.RNN, n = 1 … ``length``."""
     layer = nn.RNN(WIDTH, WIDTH, batch_first=True)
     found = path_length(layer, length, sources=[0], growth=False, certify=False).lengths
     operators = [row[0] or 0 for row in found]
@@ -139,7 +139,9 @@ def _flushed(kind: str) -> nn.RNNBase:
     signs[::2] = -1
     column = {"+": signs.abs(), "-": -signs.abs(), "0": 0 * signs, "s": signs}
     with torch.no_grad():
-        layer.weight_ih_l0[:, -1] = FLUSH * torch.cat([column[each] for each in PATTERNS[kind]])
+        dict(layer.named_parameters())["weight_ih_l0"][:, -1] = FLUSH * torch.cat(
+            [column[each] for each in PATTERNS[kind]]
+        )
     return layer
 
 

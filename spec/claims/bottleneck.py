@@ -16,7 +16,7 @@ Sequences = Callable[[Tensor], Tensor]
 
 
 def singular_values(f: Sequences, x: Tensor) -> list[float]:
-    """The singular values of the Jacobian of f at x [T, D], all outputs by all inputs, in descending order."""
+    """The singular values of the Jacobian of f at x [T, D], all outputs by all inputs, largest first."""
     outputs = f(x[None]).numel()
     copies = x.expand(outputs, -1, -1).clone().requires_grad_()
     picked = f(copies).flatten(1).diagonal().sum()  # output i of copy i
@@ -45,8 +45,8 @@ def the_state_has_a_fixed_size(see: Evidence) -> None:
     numbers in the state: d (RNN, GRU), 2d (LSTM), for every T
     rank ∂(y_(t+1), y_(t+2), …)/∂(x_1, …, x_t) ≤ numbers in the state
 
-    Rule: the state is counted after 1, 10 and 1,000 steps. The rank of what 16 inputs do to all later outputs,
-    in float64, is at most the number of its numbers.
+    Rule: the state is counted after 1, 10 and 1,000 steps. The rank of what 16 inputs do to all later
+    outputs, in float64, is at most the number of its numbers.
     """
     layers = {"RNN": nn.RNN(8, 6), "GRU": nn.GRU(8, 6), "LSTM": nn.LSTM(8, 6)}
     for name, layer in layers.items():
@@ -79,7 +79,7 @@ def _past_on_future(run: Sequences, x: Tensor) -> list[float]:
 
 
 class Translator(nn.Module):
-    """An encoder and a decoder of width 5, with or without attention of the decoder to the encoder's outputs."""
+    """An encoder and a decoder of width 5; the decoder may attend to the outputs of the encoder."""
 
     def __init__(self, kind: str, *, attends: bool) -> None:
         super().__init__()
@@ -111,8 +111,8 @@ def the_source_is_squeezed_through_one_vector(see: Evidence) -> None:
 
     without attention: rank ∂(y_1, …, y_S)/∂(x_1, …, x_T) ≤ numbers in the state that is handed over
 
-    Rule: the rank of the Jacobian from 20 inputs of width 3 to 20 outputs of width 3, in float64, is at most the
-    number of numbers that the encoder hands over.
+    Rule: the rank of the Jacobian from 20 inputs of width 3 to 20 outputs of width 3, in float64, is at most
+    the number of numbers that the encoder hands over.
     """
     x = torch.randn(20, 3, dtype=torch.float64)
     for kind, numbers in {"RNN": WIDTH, "GRU": WIDTH, "LSTM": 2 * WIDTH}.items():
@@ -138,8 +138,8 @@ def attention_removes_the_bottleneck(see: Evidence) -> None:
     all queries together: rank ∂(y_1, …, y_S)/∂(x_1, …, x_T) is limited by neither state nor read-out
     one query: rank ∂f(o)/∂(x_1, …, x_T) ≤ d_v for every f of its read-out o
 
-    Rule: the rank of the Jacobian from 20 inputs of width 3 is full for 20 outputs of width 3, and at most d_v = 5
-    for 60 numbers made of what one query reads, or of what 20 equal queries read.
+    Rule: the rank of the Jacobian from 20 inputs of width 3 is full for 20 outputs of width 3, and at most
+    d_v = 5 for 60 numbers made of what one query reads, or of what 20 equal queries read.
     """
     x = torch.randn(20, 3, dtype=torch.float64)
     model, wide = Translator("GRU", attends=True), nn.Linear(WIDTH, 60, dtype=torch.float64)

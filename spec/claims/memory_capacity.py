@@ -17,7 +17,7 @@ from seqlaws.instruments import Figure, Series
 
 
 def came_back(tokens: list[int], number: Callable[[Any], Any]) -> int:
-    """How many of the newest bits come back from a unit h ← (h + x)/2 that computes in numbers of this kind."""
+    """How many of the newest bits come back from a unit h ← (h + x)/2 of numbers of this kind."""
     h = number(0)
     for token in tokens:
         h = (h + number(token)) / number(2)
@@ -46,7 +46,7 @@ def states(cell: nn.RNNCellBase, sequences: Tensor) -> int:
     with torch.no_grad():
         for x in sequences.T:
             h = _three_bits(cell(x[:, None], h))
-    return len(h.unique(dim=0))
+    return len({tuple(each) for each in h.tolist()})
 
 
 def _three_bits(h: Tensor) -> Tensor:
@@ -156,8 +156,9 @@ def the_capacity_of_the_state_is_finite(see: Evidence) -> None:
     at most 2^(b·d) states of d numbers of b bits
     linear memory capacity: Σ_k r²_k ≤ d, with r²_k the share of the input k steps ago that the state explains
 
-    Rule: the states that 4,096 random sequences lead to are counted. For the second, Bessel's inequality holds
-    exactly on an input whose shifts are orthogonal: the sum over 60 lags is at most the size of the state.
+    Rule: the states that 4,096 random sequences lead to are counted. For the second, Bessel's inequality
+    holds exactly on an input whose shifts are orthogonal: the sum over 60 lags is at most the size of the
+    state.
     """
     many = 3 * torch.randn(4096, 50)
     for cell in (nn.RNNCell(1, 2), nn.GRUCell(1, 2)):

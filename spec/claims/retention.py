@@ -17,16 +17,17 @@ BITS = 16
 def latch() -> nn.LSTM:
     """An LSTM wired by hand: it stores the 16 bits ±1 that come with a flag, until the next flag."""
     layer = nn.LSTM(BITS + 1, BITS, batch_first=True)
+    of = dict(layer.named_parameters())
     with torch.no_grad():
-        for weights in layer.parameters():
+        for weights in of.values():
             weights.zero_()
         store, keep, write, show = range(0, 4 * BITS, BITS)
-        layer.bias_ih_l0[store : store + BITS] = -120  # σ(−120) is 0 in float32, σ(30) is 1
-        layer.bias_ih_l0[keep : keep + BITS] = 30
-        layer.bias_ih_l0[show : show + BITS] = 30
-        layer.weight_ih_l0[store : store + BITS, BITS] = 150
-        layer.weight_ih_l0[keep : keep + BITS, BITS] = -150
-        layer.weight_ih_l0[write : write + BITS, :BITS] = 20 * torch.eye(BITS)  # tanh(±20) is ±1
+        of["bias_ih_l0"][store : store + BITS] = -120  # σ(−120) is 0 in float32, σ(30) is 1
+        of["bias_ih_l0"][keep : keep + BITS] = 30
+        of["bias_ih_l0"][show : show + BITS] = 30
+        of["weight_ih_l0"][store : store + BITS, BITS] = 150
+        of["weight_ih_l0"][keep : keep + BITS, BITS] = -150
+        of["weight_ih_l0"][write : write + BITS, :BITS] = 20 * torch.eye(BITS)  # tanh(±20) is ±1
     return layer
 
 
@@ -39,11 +40,11 @@ def noisy_words(length: int) -> Tensor:
 
 
 def recurrent(size: int, gain: float) -> nn.RNN:
-    """A tanh RNN in float64 with normal weights: the spectral radius of the recurrent ones is near ``gain``."""
+    """A tanh RNN in float64 with normal weights, the recurrent ones of a spectral radius near ``gain``."""
     layer = nn.RNN(size, size, bias=False, batch_first=True, dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight_hh_l0.normal_(0, gain / math.sqrt(size))
-        layer.weight_ih_l0.normal_(0, 1 / math.sqrt(size))
+    of = dict(layer.named_parameters())
+    nn.init.normal_(of["weight_hh_l0"], 0, gain / math.sqrt(size))
+    nn.init.normal_(of["weight_ih_l0"], 0, 1 / math.sqrt(size))
     return layer
 
 
@@ -58,8 +59,8 @@ def word_50_has_only_a_faded_echo_of_word_2(see: Evidence) -> None:
 
     c_t = f_t·c_(t−1) + i_t·g_t with f = σ(30) = 1 and i = σ(−120) = 0 in float32: c_t = c_2 for every t
 
-    Rule: an LSTM wired by hand stores the 16 bits of word 2. At word 50 and at every later one no number of its
-    output differs from what it was at word 2. A tanh RNN as torch initialises it does have a faded echo.
+    Rule: an LSTM wired by hand stores the 16 bits of word 2. At word 50 and at every later one no number of
+    its output differs from what it was at word 2. A tanh RNN as torch initialises it does have a faded echo.
     """
     length = 100_000
     words = noisy_words(length)
@@ -86,8 +87,8 @@ def word_50_has_only_a_faded_echo_of_word_2(see: Evidence) -> None:
 
 
 def _echo(layer: nn.RNNBase, words: Tensor) -> list[float]:
-    """How far the states from word 2 on are from those after another word 2, with the same words before and after."""
-    words = words.to(layer.weight_hh_l0.dtype)
+    """How far the states from word 2 on are from those after another word 2, all other words the same."""
+    words = words.to(next(layer.parameters()).dtype)
     other = words.clone()
     other[:, 1, :BITS] *= -1
     with torch.no_grad():
@@ -114,10 +115,12 @@ def there_is_no_mechanism_to_retain_selectively(see: Evidence) -> None:
     """Recurrent networks lack a robust mechanism to retain relevant information selectively.
 
     ‖h_t − h'_t‖ → 0 for the same inputs: λ = lim (1/t)·log‖J_t ⋯ J_1‖ < 0, and no second attractor
-    gates: c_t = c_(t−1) bit for bit until a flag opens them;  h ← tanh(10h + x) has two attractors for |x| ≤ 1
+    gates: c_t = c_(t−1) bit for bit until a flag opens them
+    h ← tanh(10h + x): two attractors for |x| ≤ 1
 
-    Rule: the largest Lyapunov exponent of driven tanh networks is below zero, and two states merge. An LSTM wired
-    by hand keeps the flagged word and no other; a tanh unit of weight 10 keeps its sign against bounded noise.
+    Rule: the largest Lyapunov exponent of driven tanh networks is below zero, and two states merge. An LSTM
+    wired by hand keeps the flagged word and no other; a tanh unit of weight 10 keeps its sign against bounded
+    noise.
     """
     for gain in (0.5, 1.0):
         layer = recurrent(32, gain)
@@ -140,7 +143,7 @@ def there_is_no_mechanism_to_retain_selectively(see: Evidence) -> None:
 
 
 def distances(layer: nn.RNN, length: int = 200, *, apart: float = 1.0, drive: float = 0.1) -> list[float]:
-    """‖h_t − h'_t‖/‖h_0 − h'_0‖, t = 0 … ``length``, of two states that get the same inputs, of size ``drive``."""
+    """‖h_t − h'_t‖/‖h_0 − h'_0‖, t = 0 … ``length``, for two starts and the same inputs of size ``drive``."""
     x = drive * torch.randn(1, length, layer.input_size, dtype=torch.float64).expand(2, -1, -1)
     start = torch.randn(1, 2, layer.hidden_size, dtype=torch.float64)
     start[0, 1] = start[0, 0] + apart * start[0, 1]
@@ -156,14 +159,14 @@ def early_words_are_forgotten(see: Evidence) -> None:
 
     ‖∂h_t/∂h_(t−1)‖ ≤ g < 1 for every t  ⇒  ‖h_T − h'_T‖ ≤ g^T·‖h_0 − h'_0‖ (the echo-state property)
 
-    Rule: tanh networks with ‖W‖ = g get two initial states and the same 200 inputs; their distance stays below
-    g^T of what it was at first. A latch of 1,000 steps keeps two words apart exactly; with gain 3, a distance of
-    10⁻⁶ grows.
+    Rule: tanh networks with ‖W‖ = g get two initial states and the same 200 inputs; their distance stays
+    below g^T of what it was at first. A latch of 1,000 steps keeps two words apart exactly; with gain 3, a
+    distance of 10⁻⁶ grows.
     """
     curves: dict[str, list[float]] = {}
     for g, length in ((0.5, 40), (0.8, 100), (0.9, 200)):  # as far as the digits of float64 reach
         layer = recurrent(32, 1.0)
-        layer.weight_hh_l0.data = g * torch.linalg.qr(layer.weight_hh_l0.data)[0]
+        nn.init.orthogonal_(dict(layer.named_parameters())["weight_hh_l0"], g)
         curves[f"‖W‖ = {g}"] = found = distances(layer, length)
         see.supports(f"‖W‖ = {g}, T = {length}: distance, as a share", found[-1], at_most=g**length)
     echo = _echo(latch(), noisy_words(1000))

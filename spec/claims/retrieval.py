@@ -42,7 +42,7 @@ SCALE = 0.1
 
 
 def _turned(x: Tensor, positions: Tensor, rate: float) -> Tensor:
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     rates = rate ** -(torch.arange(pairs.shape[-1], dtype=torch.float64) / pairs.shape[-1])
     angles = positions[:, None] * rates
     return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
@@ -95,7 +95,7 @@ def _margin(share: float, slots: int) -> float:
 
 
 def retrieved(margin: float, slots: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, float, float]:
-    """The weights of attention whose slot 7 wins by a margin, ‖o − v_7‖, and the largest distance of two values."""
+    """The weights if slot 7 wins by a margin, ‖o − v_7‖, and the largest distance of two values."""
     behind = 0.1 * torch.rand(slots, dtype=dtype)
     keys = torch.stack([torch.zeros_like(behind), -behind], -1)
     keys[7] = torch.tensor([1.0, 0.0])
@@ -117,8 +117,8 @@ def position_7_is_retrieved_directly(see: Evidence) -> None:
     margin m = s_7 − max_(j≠7) s_j:  w_7 ≥ 1/(1 + (T − 1)e^(−m)),  ‖o − v_7‖ ≤ (1 − w_7)·max‖v_i − v_j‖
     w_7 ≥ 1 − ε whenever m ≥ ln((T − 1)(1 − ε)/ε): 10.8 for 99 % of T = 512, 16.1 of T = 100,000
 
-    Rule: with that margin the weight of slot 7 is at least 0.99, and the answer as near as the bound says.
-    In float32 all else weighs exactly 0 from a margin of 104. With less, slot 7 is one share among many.
+    Rule: with that margin the weight of slot 7 is at least 0.99, and the answer as near as the bound says. In
+    float32 all else weighs exactly 0 from a margin of 104. With less, slot 7 is one share among many.
     """
     enough = _margin(0.99, 512)
     for margin in (enough, 20.0, 50.0, 200.0):

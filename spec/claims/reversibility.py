@@ -86,8 +86,8 @@ def a_little_is_lost_at_every_step(see: Evidence) -> None:
     I(x_1; h_(t+1)) ≤ I(x_1; h_t) given the later inputs: never gained; equal where h_t ↦ h_(t+1) is injective
     h_t = W⁻¹(artanh h_(t+1) − x_(t+1)), and an error grows by at most 1/σ_min(J_t)
 
-    Rule: from the last state and the inputs all earlier states are computed back. With ten digits more than
-    Σ log₁₀ 1/σ_min(J_t) the first, h_1, is right to 10⁻⁶; with 16 it is not. An orthogonal network is reversed
+    Rule: from the last state and the inputs all earlier states are computed back. With ten digits more than Σ
+    log₁₀ 1/σ_min(J_t) the first, h_1, is right to 10⁻⁶; with 16 it is not. An orthogonal network is reversed
     within the rounding error, and a cell with f = 1, i = 0 differs in no bit.
     """
     draw = torch.randint(-8, 9, (200, 2)).tolist()
