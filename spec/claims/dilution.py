@@ -19,7 +19,7 @@ LENGTHS = (10, 100, 1000, 10_000, 100_000)
 
 
 def weights(scores: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The weights [T] of one query with these scores, as attention gives them to the values 1, 0 … 0; 0, 1 … 0; …."""
+    """The weights [T] of one query with these scores: what attention makes of the rows of the identity."""
     key, value = scores[:, None], torch.eye(len(scores), dtype=scores.dtype)
     query = torch.ones(1, 1, dtype=scores.dtype)
     return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)[0]
@@ -46,13 +46,14 @@ def ceiling(length: int, bound: float) -> float:
 def attention_does_not_fade_with_distance(see: Evidence) -> None:
     """In attention nothing fades, and there is no decay over distance.
 
-    With scores from content alone weights move with their tokens. But |s| ≤ B gives w ≤ 1/(1 + (T − 1)·e^(−2B)),
-    attained by one score of B among −B; ALiBi multiplies by e^(−m·distance), a window by zero
+    With scores from content alone weights move with their tokens. But |s| ≤ B gives
+    w ≤ 1/(1 + (T − 1)·e^(−2B)), attained by one score of B among −B;
+    ALiBi multiplies by e^(−m·distance), a window by zero
 
     Rule: one token is put at each of 128 places among others; its weights differ by no more than the rounding
     of sums of 128 terms and of exp, 2·γ_150. The bound holds at every length, within γ of T + 20, and falls
-    below 1/32 for B = 4 at T = 100,000. With the slope ½ of ALiBi the weight at distance 99 is less than 2⁻²⁴ of
-    that at 0, the roundoff of float32; out of a window it is 0.
+    below 1/32 for B = 4 at T = 100,000. With the slope ½ of ALiBi the weight at distance 99 is less than 2⁻²⁴
+    of that at 0, the roundoff of float32; out of a window it is 0.
     """
     length = 128
     scores = torch.randint(-3, 4, (length,)).double()
@@ -97,13 +98,13 @@ def attention_does_not_fade_with_distance(see: Evidence) -> None:
 def transformers_model_unlimited_ranges(see: Evidence) -> None:
     """Transformers model dependencies over an unlimited range.
 
-    Scores within an interval of length Δ and values within a diameter D: exchanging one token moves the output
-    of an attention by at most 2D/(1 + (T − 1)·e^(−Δ))
+    Scores within an interval of length Δ and values within a diameter D:
+    exchanging one token moves the output of an attention by at most 2D/(1 + (T − 1)·e^(−Δ))
 
     Rule: random tokens of a vocabulary of 8, whose scores and values give Δ and D. The largest change of the
-    output, over all words that the first token can be exchanged for, stays below the bound at every T from 10 to
-    100,000, and from first to last falls more than 1,000 times (C/T: 10,000). A table of 512 learned positions
-    raises an IndexError at the next.
+    output, over all words that the first token can be exchanged for, stays below the bound at every T from 10
+    to 100,000, and from first to last falls more than 1,000 times (C/T: 10,000). A table of 512 learned
+    positions raises an IndexError at the next.
     """
     width = 16
     words, query = torch.randn(8, width, dtype=torch.float64), torch.randn(1, width, dtype=torch.float64)

@@ -37,26 +37,28 @@ def published(x: Array, h: Array, c: Array, w: dict[str, Array]) -> tuple[Array,
 
 @claim("D1", HOLDS, articles="S1", source="Hochreiter & Schmidhuber 1997; Gers et al. 2000")
 def six_equations_define_an_lstm(see: Evidence) -> None:
-    """Six equations define an LSTM: three gates and a candidate from the last state and the input, cell, state.
+    """Six equations define an LSTM: three gates and a candidate from the last state and the input, cell,
+    state.
 
     f, i, o = σ(W · [h_{t−1}, x_t] + b), C̃ = tanh(W_C · [h_{t−1}, x_t] + b_C), C_t = f ⊙ C_{t−1} + i ⊙ C̃,
     h_t = o ⊙ tanh(C_t); in torch W = [W_hh W_ih], b = b_ih + b_hh, and the rows are those of i, f, C̃, o
 
-    Rule: over 6 steps nn.LSTM and nn.LSTMCell in float32 stay within the derived bound of the equations, which
-    are computed in float64. The shares given are of that bound.
+    Rule: over 6 steps nn.LSTM and nn.LSTMCell in float32 stay within the derived bound of the equations,
+    which are computed in float64. The shares given are of that bound.
     """
     inputs, width, steps, batch = 5, 7, 6, 3
     layer, cell = nn.LSTM(inputs, width, batch_first=True), nn.LSTMCell(inputs, width)
     with torch.no_grad():
-        for bias in (layer.bias_ih_l0, layer.bias_hh_l0):
+        for bias in layer.all_weights[0][2:]:
             bias.abs_()  # of one sign, their sum is as large as its parts, and the reference may take it as one offset
         for target, source in zip(cell.parameters(), layer.parameters(), strict=True):
             target.copy_(source)
-    matrices, parts = torch.cat((layer.weight_hh_l0, layer.weight_ih_l0), 1), {}
+    given, recurrent, *biases = layer.all_weights[0]
+    matrices, parts = torch.cat((recurrent, given), 1), {}
     for row, gate in enumerate(("i", "f", "C", "o")):
         rows = slice(row * width, (row + 1) * width)
         parts[f"W_{gate}"] = exact(matrices[rows])
-        parts[f"b_{gate}"] = exact(layer.bias_ih_l0)[rows] + exact(layer.bias_hh_l0)[rows]
+        parts[f"b_{gate}"] = exact(biases[0])[rows] + exact(biases[1])[rows]
     x, h0, c0 = torch.randn(batch, steps, inputs), torch.randn(batch, width), torch.randn(batch, width)
     h, c = exact(h0), exact(c0)
     every: list[Array] = []
@@ -121,14 +123,15 @@ def storage() -> nn.LSTM:
     with torch.no_grad():
         for each in layer.parameters():
             each.zero_()
+        given, _, shift, _ = layer.all_weights[0]
         for row, column, weight, bias in (
             (0, 1, OPEN - SHUT, SHUT),
             (1, 2, SHUT - OPEN, OPEN),
             (3, 3, OPEN - SHUT, SHUT),
         ):
-            layer.weight_ih_l0[row, column] = weight
-            layer.bias_ih_l0[row] = bias
-        layer.weight_ih_l0[2, 0] = 1.0
+            given[row, column] = weight
+            shift[row] = bias
+        given[2, 0] = 1.0
     return layer
 
 
@@ -143,7 +146,8 @@ def orders(length: int, **at: list[int]) -> Tensor:
 
 @claim("D3", HOLDS, articles="S1", source="Gers et al. 2000")
 def gates_discard_store_and_emit(see: Evidence) -> None:
-    """The forget gate decides what the cell discards, the input gate what it stores, the output gate what it emits.
+    """The forget gate decides what the cell discards, the input gate what it stores, the output gate what it
+    emits.
 
     f = 1, i = 0: C_t = C_{t−1};  f = 0: ∂C_t/∂C_{t−1} = 0;  i = 0: ∂C_t/∂x_t = 0;  o = 0: h_t = 0
 
@@ -207,9 +211,9 @@ def a_gru_mitigates_vanishing_too(see: Evidence) -> None:
 
     h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}: |h_t| ≤ max(|h_{t−1}|, 1), and z = 1 copies the state
 
-    Rule: in the equation of Cho et al. the copy is exact, and the first law holds within γ₅. torch computes
-    n + z·(h − n), whose copy moves by at most 3u per step. Of the gradient at lag 100 more than 2⁻²⁴ of that
-    at lag 0 is left, the roundoff of float32, with a bias of 3; as torch starts a GRU or an RNN, less.
+    Rule: in the equation of Cho et al. the copy is exact, and the first law holds within γ₅. torch computes n
+    + z·(h − n), whose copy moves by at most 3u per step. Of the gradient at lag 100 more than 2⁻²⁴ of that at
+    lag 0 is left, the roundoff of float32, with a bias of 3; as torch starts a GRU or an RNN, less.
     """
     width = 8
     weights = SimpleNamespace(b_z=np.full(width, OPEN))
@@ -230,7 +234,7 @@ def a_gru_mitigates_vanishing_too(see: Evidence) -> None:
     see.supports("random gates: |h_t| / max(|h_{t−1}|, 1), largest", float(ratio.max()), at_most=1 + rounding)
     layer = nn.GRU(width, width, batch_first=True)
     with torch.no_grad():
-        layer.bias_ih_l0[width : 2 * width] = OPEN
+        layer.all_weights[0][2][width : 2 * width] = OPEN
         first = torch.rand(1, 1, width) * 2 - 1
         drift = float((layer(torch.randn(1, 1000, width), first)[1] - first).abs().max())
     see.supports("nn.GRU, z = 1: drift over 1,000 steps", drift, at_most=1000 * 3 * SINGLE.unit)
@@ -242,10 +246,11 @@ def a_gru_mitigates_vanishing_too(see: Evidence) -> None:
 
 
 def left(layer: nn.RNNBase, bias: float | None, lag: int = 100) -> float:
-    """The gradient at a lag as a share of that at lag 0, with a bias of the second gate: forget, or update."""
+    """The gradient at a lag as a share of that at lag 0, with a bias of the forget or the update gate."""
     if bias is not None:
         rows = slice(layer.hidden_size, 2 * layer.hidden_size)
         with torch.no_grad():
-            layer.bias_ih_l0[rows], layer.bias_hh_l0[rows] = bias, 0.0
+            for each, value in zip(layer.all_weights[0][2:], (bias, 0.0), strict=True):
+                each[rows] = value
     norms = gradient_profile(layer, lag + 1).norms
     return norms[lag] / norms[0]

@@ -53,15 +53,16 @@ def farthest(length: int, seeds: int = 4) -> float:
     articles="S3",
 )
 def transformers_free_gradients_of_the_length(see: Evidence) -> None:
-    """The layers that a gradient passes in a Transformer do not depend on the length; vanishing is mitigated thereby.
+    """The layers that a gradient passes in a Transformer do not depend on the length; vanishing is mitigated
+    thereby.
 
-    The path from x₁ to y_T has as many operators for every T. But ‖∂y_T/∂x₁‖ ~ 1/T for spread weights, and in L
-    layers without skip connections it is a product of L factors again
+    The path from x₁ to y_T has as many operators for every T. But ‖∂y_T/∂x₁‖ ~ 1/T for spread weights,
+    and in L layers without skip connections it is a product of L factors again
 
     Rule: a path over 15 positions has as many operators as one over 3. At distance 127 the gradient of a
-    Transformer, as torch starts it, is above 2⁻²⁴, the roundoff of float32, that of an RNN below. From T = 16 to
-    128 it falls more than 2 times (1/T: 8 times; independent: not at all), in the geometric mean of 4 networks.
-    24 layers of attention alone bring it below 2⁻²⁴ at any distance.
+    Transformer, as torch starts it, is above 2⁻²⁴, the roundoff of float32, that of an RNN below. From T = 16
+    to 128 it falls more than 2 times (1/T: 8 times; independent: not at all), in the geometric mean of 4
+    networks. 24 layers of attention alone bring it below 2⁻²⁴ at any distance.
     """
     lengths = path_length(nn.TransformerEncoderLayer(WIDTH, HEADS, 32, dropout=0.0, batch_first=True), 16).lengths
     see.supports(
@@ -92,7 +93,7 @@ def transformers_free_gradients_of_the_length(see: Evidence) -> None:
 
 
 def gain_of_attention(scale: float) -> float:
-    """∂o₁/∂x₁ of attention over the three tokens 0, s and −s, where queries, keys and values are the tokens."""
+    """∂o₁/∂x₁ of attention over the tokens 0, s and −s, which are queries, keys and values as well."""
     x = torch.tensor([[0.0], [scale], [-scale]], dtype=torch.float64, requires_grad=True)
     out = nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], scale=1.0)
     return float(torch.autograd.grad(out[0, 0, 0], x)[0][0])
@@ -110,8 +111,8 @@ def transformers_ensure_stable_training(see: Evidence) -> None:
     Dot-product attention has no Lipschitz constant: for the tokens 0, s, −s, ∂o₁/∂x₁ = (1 + 2s²)/3. Nor is a
     layer norm gentle: ‖J‖ = 1/√(var + ε), 316 for constant inputs and ε = 10⁻⁵
 
-    Rule: by autograd in float64, within γ_32 of the formula: tens of operations. The gain of one layer at s = 64
-    is above 1,000.
+    Rule: by autograd in float64, within γ_32 of the formula: tens of operations. The gain of one layer at s =
+    64 is above 1,000.
     """
     scales = [2.0**power for power in range(-2, 9)]
     gains = [gain_of_attention(scale) for scale in scales]
@@ -123,7 +124,7 @@ def transformers_ensure_stable_training(see: Evidence) -> None:
             )
     see.refutes("s = 64: gradient of one attention", gains[scales.index(64)], above=1000.0)
     norm = nn.LayerNorm(8, eps=1e-5).double()
-    jacobian = torch.autograd.functional.jacobian(norm, torch.ones(8, dtype=torch.float64))
+    jacobian = torch.autograd.functional.jacobian(norm, torch.ones(8, dtype=torch.float64))  # type: ignore[no-untyped-call]
     see.refutes("layer norm of a constant: ‖J‖", float(torch.linalg.matrix_norm(jacobian, 2)), above=316.0)
     see.picture(
         Figure(
@@ -141,7 +142,7 @@ def transformers_ensure_stable_training(see: Evidence) -> None:
 
 
 def paths(layers: int, distance: int) -> list[int]:
-    """The paths of h = 0, 1 … hops from a position to one ``distance`` later: as gradients, and so as integers.
+    """The paths of h = 0, 1 … hops from a position to one ``distance`` later, counted by gradients.
 
     Every layer adds to each position the sum over itself and all before, as uniform attention with a skip
     connection does; what has passed h sums is held in channel h.
@@ -162,8 +163,8 @@ def the_gradient_path_has_length_one(see: Evidence) -> None:
     C(L, h)·C(k + h − 1, h − 1) paths of h hops over a distance of k
 
     Rule: in one layer of attention no pair of 100 positions has a zero gradient; with a causal mask that by a
-    later position is zero, with a window of 8 that over a distance of 99, exactly. In 6 layers paths are counted
-    by autograd, in exact integers: L of one hop, and many more of several.
+    later position is zero, with a window of 8 that over a distance of 99, exactly. In 6 layers paths are
+    counted by autograd, in exact integers: L of one hop, and many more of several.
     """
     see.supports("one layer, 100 positions: least gradient", min(gradient_profile(Reader(1), 100).norms), above=0.0)
     see.supports("one layer, distance 99: paths of one hop", paths(1, 99)[1], equals=1)

@@ -48,8 +48,8 @@ def the_gradient_through_time_is_a_product(see: Evidence) -> None:
     not ∏_{t=1..T} J_t = J₁ · J₂ ⋯ J_T, as S1 has it: matrices do not commute
 
     Rule: rectifiers with integer weights compute exactly, so autograd and the product must be equal. For tanh
-    they may differ by 2·γ_k·|∂L/∂h_T|·∏|J_t|, k = T·(n + 2 + max 1/(1 − h²)) roundings, and the other
-    order must differ by more.
+    they may differ by 2·γ_k·|∂L/∂h_T|·∏|J_t|, k = T·(n + 2 + max 1/(1 − h²)) roundings, and the other order
+    must differ by more.
     """
     width, length = 5, 8
     cell = rectifiers(width)
@@ -100,8 +100,9 @@ def one_step_multiplies_by_slopes_and_weights(see: Evidence) -> None:
 
     ∂h_t/∂h_{t−1} = diag(1 − h_t²) · W_hh for f = tanh
 
-    Rule: the Jacobian by autograd and the formula may differ by 6u·|W_hh| in every entry: 1 − h² is wrong by at
-    most 2u and the product by u more, in either of them. Saturated units are among those that are measured.
+    Rule: the Jacobian by autograd and the formula may differ by 6u·|W_hh| in every entry: 1 − h² is wrong by
+    at most 2u and the product by u more, in either of them. Saturated units are among those that are
+    measured.
     """
     for width, scale in ((1, 1.0), (4, 1.0), (16, 1.0), (16, 30.0)):
         cell = nn.RNNCell(width, width).double()
@@ -110,7 +111,7 @@ def one_step_multiplies_by_slopes_and_weights(see: Evidence) -> None:
         def step(state: Tensor, cell: nn.RNNCell = cell, x: Tensor = x) -> Tensor:
             return cell(x, state)
 
-        jacobian = torch.autograd.functional.jacobian(step, h)
+        jacobian = torch.autograd.functional.jacobian(step, h)  # type: ignore[no-untyped-call]
         weights = cell.weight_hh.detach()
         formula = torch.diag(1 - step(h).detach() ** 2) @ weights
         worst = float(((jacobian - formula).abs() / weights.abs()).max()) / UNIT
@@ -140,14 +141,15 @@ def derivatives_below_one_vanish(see: Evidence) -> None:
     every eigenvalue is below one: A = [[0, 2], [0, 0]] and B = Aᵀ have 0 alone, and (AB)^k has the entry 4^k;
     N = [[.9, 50], [0, .9]] grows before it fades
 
-    Rule: the bound holds for a tanh network with ‖W_hh‖ = .9. The product of fractions and that of A and B are
-    computed exactly; max ‖N^k‖ exceeds 100.
+    Rule: the bound holds for a tanh network with ‖W_hh‖ = .9. The product of fractions and that of A and B
+    are computed exactly; max ‖N^k‖ exceeds 100.
     """
     width, length = 16, 200
     layer = nn.RNN(width, width, batch_first=True).double()
     with torch.no_grad():
-        layer.weight_hh_l0 *= 0.9 / torch.linalg.matrix_norm(layer.weight_hh_l0, 2)
-        first = float(torch.linalg.matrix_norm(layer.weight_ih_l0, 2))
+        given, recurrent, *_ = layer.all_weights[0]
+        recurrent.mul_(0.9 / torch.linalg.matrix_norm(recurrent, 2))
+        first = float(torch.linalg.matrix_norm(given, 2))
     norms = gradient_profile(layer, length).norms
     for lag in (1, 10, 100, 199):
         see.supports(f"tanh, ‖W_hh‖ = .9, lag {lag}: gradient", norms[lag], at_most=0.9**lag * first)
@@ -184,7 +186,7 @@ def derivatives_below_one_vanish(see: Evidence) -> None:
 
 
 def resting_slope(weight: float) -> float:
-    """The derivative of h ↦ tanh(w·h) at its positive fixed point, for w > 1: by bisection, and autograd there."""
+    """The derivative of h ↦ tanh(w·h) at its positive fixed point, for w > 1, which bisection finds."""
     cell = nn.RNNCell(1, 1, bias=False).double()
     with torch.no_grad():
         cell.weight_hh.fill_(weight)
@@ -208,10 +210,10 @@ def derivatives_above_one_explode(see: Evidence) -> None:
 
     σ_min(J_t) ≥ g > 1 for all t is sufficient; ‖J_t‖ > 1 is necessary, and no more:
     [[0, 100], [0, 0]]² = 0; diag(2, ½) shrinks e₂; ∏ (1 + 1/t²) → sinh(π)/π;
-    at the fixed point h* > 0 of tanh(w·h) the derivative is 0 < w(1 − h*²) < 1 for every w > 1: tanh is concave
+    at the fixed point h* > 0 of tanh(w·h), w > 1, the derivative is 0 < w(1 − h*²) < 1: tanh is concave
 
-    Rule: products of integers and powers of two by autograd are exact, that of fractions as well. The slope at
-    the fixed point, found by bisection, lies between 0 and 1 for every w.
+    Rule: products of integers and powers of two by autograd are exact, that of fractions as well. The slope
+    at the fixed point, found by bisection, lies between 0 and 1 for every w.
     """
     steps = 50
     for name, matrix, start, wanted, report in (
@@ -246,7 +248,7 @@ def derivatives_above_one_explode(see: Evidence) -> None:
 
 
 def through(matrix: list[list[float]], start: list[float], steps: int) -> float:
-    """The largest entry of the gradient at h_0 of the sum ``start`` · h_T, in the linear network h_t = M·h_{t−1}."""
+    """The largest entry of the gradient at h_0 of ``start`` · h_T, in the linear network h_t = M·h_{t−1}."""
     factor = torch.tensor(matrix, dtype=torch.float64)
     first = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     h = first

@@ -23,25 +23,25 @@ GAINS = (0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
 def network(gain: float, width: int = WIDTH) -> nn.RNN:
-    """A tanh network without biases, its recurrent entries normal with deviation gain/√width: one draw, scaled."""
+    """A tanh network without biases, its recurrent entries normal with deviation gain/√width."""
     layer = nn.RNN(width, width, bias=False, batch_first=True).double()
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for each, scale in ((layer.weight_hh_l0, gain), (layer.weight_ih_l0, 1.0)):
+        for each, scale in zip(layer.all_weights[0], (1.0, gain), strict=True):
             each.copy_(torch.randn(width, width, generator=draw, dtype=torch.float64) * scale / math.sqrt(width))
     return layer
 
 
 @functools.cache
 def exponents(gain: float, *, driven: bool = True) -> Lyapunov:
-    """The Lyapunov exponents of a network that hears noise, or of one that is left alone, from a random state on."""
+    """The Lyapunov exponents of a network that hears noise, or is left alone from a random state on."""
     layer = network(gain)
     model = Model.of(layer)
     recurrence = recurrence_of(layer, model)
     assert recurrence is not None
     if not driven:
         start = torch.randn(WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        weights = layer.weight_hh_l0.detach()
+        weights = layer.all_weights[0][1].detach()
 
         def step(away: Tensor, x: Tensor) -> Tensor:  # the state is counted from its start, since all start at zero
             return torch.tanh((away + start) @ weights.T) - start + 0 * x
@@ -51,7 +51,7 @@ def exponents(gain: float, *, driven: bool = True) -> Lyapunov:
 
 
 def orthogonal_product(width: int, steps: int) -> tuple[float, float]:
-    """How far from 1 a singular value of a product of orthogonal matrices is, and how far rounding may take it."""
+    """How far from 1 a product of orthogonal matrices has singular values, and how far rounding may."""
     product, drift = torch.eye(width, dtype=torch.float64), 0.0
     for _ in range(steps):
         factor = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64)).Q
@@ -123,7 +123,7 @@ def over_many_steps_gradients_vanish_or_explode(see: Evidence) -> None:
         see.supports(f"tanh, gain {gain:g}, λ = {exponents(gain).spectrum[0]:+.2f}: gradient", left, above=1 / LOST)
     layer = nn.LSTM(1, 1, batch_first=True)
     with torch.no_grad():
-        layer.bias_ih_l0.copy_(torch.tensor([-200.0, 200.0, 0.0, 0.0]))
+        layer.all_weights[0][2].copy_(torch.tensor([-200.0, 200.0, 0.0, 0.0]))
     cell = torch.rand(1, 1, 1, requires_grad=True)
     _, (_, last) = layer(torch.randn(1, LENGTH, 1), (torch.zeros(1, 1, 1), cell))
     (kept,) = torch.autograd.grad(last.sum(), cell)
@@ -138,9 +138,9 @@ def repeated_multiplication_is_the_cause(see: Evidence) -> None:
 
     log‖J_T ⋯ J₁‖ ≤ Σ log‖J_t‖, and the sum of all Lyapunov exponents is (1/T)·Σ log|det J_t|
 
-    Rule: the gradient over every lag stays below the product of the norms. The diagonals of QR, multiplied up,
-    give the determinants, which are known from 1 − h_t² and det W_hh alone; the difference is at most the sum
-    of 2·n·√n·κ(J_t)·γ_{10n²}, the backward error of Householder QR. Never through det of the product: its
+    Rule: the gradient over every lag stays below the product of the norms. The diagonals of QR, multiplied
+    up, give the determinants, which are known from 1 − h_t² and det W_hh alone; the difference is at most the
+    sum of 2·n·√n·κ(J_t)·γ_{10n²}, the backward error of Householder QR. Never through det of the product: its
     condition exceeds 1/u within some 20 steps.
     """
     width, length = 8, 100
@@ -156,9 +156,9 @@ def repeated_multiplication_is_the_cause(see: Evidence) -> None:
 
         with torch.no_grad():
             h = layer(Model.of(layer).inputs(1, length))[0][0]
-            slopes = 1 - h**2
-            determinants = slopes.log().sum() + length * torch.linalg.slogdet(layer.weight_hh_l0).logabsdet
-            conditions = torch.linalg.cond(slopes.unsqueeze(-1) * layer.weight_hh_l0)
+            slopes, recurrent = 1 - h**2, layer.all_weights[0][1]
+            determinants = slopes.log().sum() + length * torch.linalg.slogdet(recurrent).logabsdet
+            conditions = torch.linalg.cond(slopes.unsqueeze(-1) * recurrent)
         allowed = 2 * width * math.sqrt(width) * float(conditions.sum()) * gamma(10 * width**2, UNIT)
         difference = abs(sum(found.spectrum) * length - float(determinants))
         see.supports(f"gain {gain:g}: sum of exponents beside log of determinants", difference, at_most=allowed)
@@ -167,4 +167,6 @@ def repeated_multiplication_is_the_cause(see: Evidence) -> None:
             Series(f"gain {gain:g}: gradient", lags, [each / math.log(10) for each in logs]),
             Series(f"gain {gain:g}: product of norms", lags, [found.ceiling(lag) / math.log(10) for lag in lags]),
         ]
-    see.picture(Figure("The gradient stays below the product of the norms", "steps", "log₁₀ of the norm", tuple(curves)))
+    see.picture(
+        Figure("The gradient stays below the product of the norms", "steps", "log₁₀ of the norm", tuple(curves))
+    )

@@ -27,7 +27,7 @@ def learned(model: str, lag: int, steps: int = STEPS) -> int:
 
 
 def median_steps(model: str, lag: int) -> int:
-    """The steps that the middle one of the seeds needs to learn the task; more than STEPS, where it does not."""
+    """The steps that the middle one of the seeds needs to learn the task; more than STEPS if it does not."""
     runs = [accuracy_after(model, lag, STEPS, seed) for seed in SEEDS]
     return statistics.median_low(len(run) * EVERY + (EVERY if run[-1] < LEARNED else 0) for run in runs)
 
@@ -48,8 +48,8 @@ def vanishing_gradients_prevent_learning_long_dependencies(see: Evidence) -> Non
     gates, with forget biases log u for u uniform between 1 and the lag
 
     Rule: delayed recall, learned at 99 % of 1,000 new sequences. At lag 100 no seed of a tanh network or an
-    LSTM, as torch starts them, is ever right more than twice as often as guessing (1/4); the majority of seeds
-    of the same LSTM with chrono gates learns it. At lag 30 so it is with an orthogonal tanh network.
+    LSTM, as torch starts them, is ever right more than twice as often as guessing (1/4); the majority of
+    seeds of the same LSTM with chrono gates learns it. At lag 30 so it is with an orthogonal tanh network.
     """
     for model in ("tanh RNN", "LSTM"):
         see.supports(f"{model}, lag 100: best accuracy of all seeds", max(best(model, 100)), below=LITTLE)
@@ -81,9 +81,10 @@ def without_gates_networks_struggle_to_converge(see: Evidence) -> None:
 
     Steps of Adam until delayed recall is learned, at lags 11, 30 and 100; 320 stands for more than 300
 
-    Rule: at lag 100 no seed of a tanh network is ever right more than twice as often as guessing (1/4). At lag 11
-    the median seed of tanh networks, as torch starts them, orthogonal, and of rectifiers that start as the identity
-    converges in fewer steps than that of LSTMs; at lag 30 an orthogonal network converges where the LSTM does not.
+    Rule: at lag 100 no seed of a tanh network is ever right more than twice as often as guessing (1/4). At
+    lag 11 the median seed of tanh networks, as torch starts them, orthogonal, and of rectifiers that start as
+    the identity converges in fewer steps than that of LSTMs; at lag 30 an orthogonal network converges where
+    the LSTM does not.
     """
     see.supports("tanh RNN, lag 100: best accuracy of all seeds", max(best("tanh RNN", 100)), below=LITTLE)
     gated = median_steps("LSTM", 11)
@@ -105,9 +106,9 @@ def the_range_of_an_lstm_is_bounded(see: Evidence) -> None:
 
     f = 1, i = 0 gives c_T = c_1 for every T; chrono gates last as long as they are made to
 
-    Rule: a cell that stores a value and is then shut keeps it bitwise through 100,000 steps of noise. The majority
-    of seeds learns delayed recall at lag 300 with chrono gates (99 % of 1,000 new sequences). As torch starts
-    LSTMs, no seed is ever right more than twice as often as guessing at lag 100.
+    Rule: a cell that stores a value and is then shut keeps it bitwise through 100,000 steps of noise. The
+    majority of seeds learns delayed recall at lag 300 with chrono gates (99 % of 1,000 new sequences). As
+    torch starts LSTMs, no seed is ever right more than twice as often as guessing at lag 100.
     """
     with torch.no_grad():
         x = orders(100_001, store=[0])
