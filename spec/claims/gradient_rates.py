@@ -51,7 +51,7 @@ def exponents(gain: float, *, driven: bool = True) -> Lyapunov:
 
 
 def orthogonal_product(width: int, steps: int) -> tuple[float, float]:
-    """How far from 1 a product of orthogonal matrices has singular values, and how far rounding may."""
+    """How far the singular values of a product of orthogonal matrices are from 1, and may be by rounding."""
     product, drift = torch.eye(width, dtype=torch.float64), 0.0
     for _ in range(steps):
         factor = torch.linalg.qr(torch.randn(width, width, dtype=torch.float64)).Q
