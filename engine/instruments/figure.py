@@ -217,7 +217,9 @@ def text(
 
 def number(value: float) -> str:
     """A number as short as a picture needs it."""
-    return f"{value:.1e}" if value and (abs(value) < 1e-3 or abs(value) >= 1e6) else f"{value:.4g}"
+    if value == round(value) and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.4g}"
 
 
 def _power_of_ten(value: float) -> str:
