@@ -73,11 +73,11 @@ def _encoder(
     build: Build, names: Mapping[str, str], x: Tensor, w: Any, *,
     num_heads: int, norm_first: bool, mask: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    from seqlaws.adapters.torch_encoder import masks_of, parameters
+    from seqlaws.adapters.torch_encoder import layer_masks, parameters
 
     options = {"dropout": 0.0, "norm_first": norm_first, "batch_first": True}
     own = _made(build, x.device, x.dtype, x.shape[2], num_heads, len(w.b_1), **options)
-    out: Tensor = _asked(own, parameters(w), names, (x,), masks_of(mask, x.shape[0], num_heads, x.shape[1]))
+    out: Tensor = _asked(own, parameters(w), names, (x,), layer_masks(mask, x.shape[0], num_heads, x.shape[1]))
     return out
 
 

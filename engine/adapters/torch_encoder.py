@@ -73,7 +73,7 @@ def encoder_layer(
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """x [B,T,E] to [B,T,E], by the module with these weights."""
-    masks = _masks(mask, x.shape[0], num_heads, x.shape[1])
+    masks = layer_masks(mask, x.shape[0], num_heads, x.shape[1])
     module = _layer(x.shape[-1], num_heads, len(w.b_1), norm_first, training, batch_first)
     tokens = x if batch_first else x.transpose(0, 1)
     with within():
@@ -97,7 +97,7 @@ def encoder(
     A nested tensor has no padding: what comes back there is zero by convention, and the layer itself says
     what stands there otherwise.
     """
-    masks = _masks(mask, x.shape[0], num_heads, x.shape[1])
+    masks = layer_masks(mask, x.shape[0], num_heads, x.shape[1])
     padding = masks.get("src_key_padding_mask")
     renamed = {f"layers.0.{name}": weight for name, weight in parameters(w).items()}
     module = _stack(x.shape[-1], num_heads, len(w.b_1), norm_first, training, **options)
@@ -111,7 +111,7 @@ def encoder(
     return torch.where(absent[..., None], whole, out)
 
 
-def _masks(mask: Tensor | None, batch: int, heads: int, length: int) -> dict[str, Tensor]:
+def layer_masks(mask: Tensor | None, batch: int, heads: int, length: int) -> dict[str, Tensor]:
     """The same masks under the names that a layer has for them."""
     if mask is None:
         return {}

@@ -111,8 +111,9 @@ class Heat:
         for i, label in enumerate(self.y):
             if i % math.ceil(len(self.y) / 12) == 0:
                 parts.append(text(label, LEFT - 8, TOP + down * (i + 0.5) + 4, anchor="end"))
+        least = -most if min(finite, default=0.0) < 0 else 0.0
         for step in range(5):
-            value = most * (1 - step / 4)
+            value = most + (least - most) * step / 4
             parts.append(
                 f'<rect x="{RIGHT + 16}" y="{TOP + 30 * step}" width="16" height="30" fill="{_colour(value, most)}"/>'
             )
