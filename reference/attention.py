@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored, sums
+from seqlaws.reference.rounding import Array, Format, gamma, magnitudes, narrow, overflow_free, stored, sums
 from seqlaws.reference.softmax import log_softmax, stored_underflow, weight_error
 
 
@@ -107,13 +107,17 @@ def exponent_error(a: Attention, format: Format, given: InputErrors) -> Array:
     q, k = np.abs(a.q), np.swapaxes(np.abs(a.k), -1, -2)
     dq, dk = given.q, np.swapaxes(np.broadcast_to(given.k, a.k.shape), -1, -2)
     width, factor = a.q.shape[-1], abs(a.scale)
-    size = factor * ((q + dq) @ (k + dk))
-    raw = np.abs(factor * (a.q @ np.swapaxes(a.k, -1, -2)))
+    size, inherited = factor * magnitudes(q, k), np.zeros(1)
+    if np.any(given.q) or np.any(given.k):
+        inherited = factor * (magnitudes(np.broadcast_to(dq, q.shape), k) + magnitudes(q + dq, dk))
     seen = np.isfinite(a.scores)
     s = np.where(seen, np.abs(a.scores), 0.0)
-    error = sums(format, width) * size + (size - factor * (q @ k)) + (width + 8) * format.tiny
+    error = sums(format, width) * (size + inherited) + inherited + (width + 8) * format.tiny
     error = error + (factor * width + 3) * stored_underflow(format)
-    error = error + stored(format) * 2.01 * (raw + error) + (format.accumulator + stored(format)) * s
+    if format.half:
+        raw = np.abs(factor * magnitudes(a.q, np.swapaxes(a.k, -1, -2)))
+        error = error + stored(format) * 2.01 * (raw + error)
+    error = error + (format.accumulator + stored(format)) * s
     error = np.where(seen, error, 0.0)
     worst, top = error.max(axis=-1, keepdims=True, initial=0), s.max(axis=-1, keepdims=True, initial=0)
     distance = np.where(seen, a.scores.max(axis=-1, keepdims=True, initial=-np.inf) - a.scores, 0.0)
@@ -142,10 +146,10 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     raised = np.exp(a.log_p + eps)
     total = np.exp(a.log_p - eps).sum(axis=-1, keepdims=True)
     total = np.where(np.isneginf(a.log_p).all(axis=-1, keepdims=True), 1.0, total)
-    extra = raised - np.exp(a.log_p)
+    extra = np.exp(a.log_p) * np.expm1(eps)
     size = np.abs(a.v) + given.v
-    apart = np.abs(a.v[:, :, None] - a.out[..., None, :])
-    centred = (extra[..., None, :] @ apart)[..., 0, :]
+    apart = np.abs(narrow(a.v)[:, :, None] - narrow(a.out)[..., None, :])
+    centred = magnitudes(extra[..., None, :], apart)[..., 0, :]
     seen = np.isfinite(a.log_p)[..., None]
 
     # where exponents are off by less than 0.4, the quotients stay below what the farthest values allow
@@ -160,8 +164,8 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
 
     spread = np.nan_to_num(limited(centred / total, apart))
     given_v = np.broadcast_to(given.v, a.v.shape)
-    inherited = limited((raised @ given_v) / total, given_v[:, :, None]) if np.any(given.v) else 0.0
-    mass = limited((raised @ size) / total, size[:, :, None])
+    inherited = limited(magnitudes(raised, given_v) / total, given_v[:, :, None]) if np.any(given.v) else 0.0
+    mass = limited(magnitudes(raised, size) / total, size[:, :, None])
     g = gamma(2 * keys + 2, format.accumulator)
     stores, lost = 3 * stored(format), stored_underflow(format)
     noise = ((1 + stores) * (1 + g) - 1) * mass
@@ -207,12 +211,14 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputE
     p_error = np.where(np.isfinite(a.log_p), p_error + underflow, 0.0)
     most = p + p_error
 
-    d_p = cotangent @ np.swapaxes(a.v, -1, -2)
-    d_p_size = c @ np.swapaxes(v, -1, -2)
-    d_p_error = (sums(format, a.v.shape[-1]) + half) * d_p_size + d_p_size
-    d_p_error = d_p_error - np.abs(cotangent) @ np.swapaxes(np.abs(a.v), -1, -2)
+    d_p = magnitudes(cotangent, np.swapaxes(a.v, -1, -2))
+    d_p_error = (sums(format, a.v.shape[-1]) + half) * magnitudes(c, np.swapaxes(v, -1, -2))
+    if np.any(given.v) or np.any(given.cotangent):
+        v_off, c_off = np.broadcast_to(given.v, v.shape), np.broadcast_to(given.cotangent, c.shape)
+        d_p_error = d_p_error + magnitudes(c_off, np.swapaxes(np.abs(a.v), -1, -2))
+        d_p_error = d_p_error + magnitudes(c, np.swapaxes(v_off, -1, -2))
     mean = (p * d_p).sum(axis=-1, keepdims=True)
-    out_size = most @ v
+    out_size = magnitudes(most, v)
     via_out = c * (bound(a, format, given) + sums(format, a.v.shape[-1]) * out_size)
     via_out = (via_out + given.cotangent * out_size).sum(axis=-1, keepdims=True)
     via_p = (p_error * np.abs(d_p) + most * d_p_error + sums(format, a.k.shape[2]) * most * np.abs(d_p)).sum(
@@ -228,15 +234,17 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputE
     most_scores = p * centred + scores
 
     def through(weights: Array, weights_error: Array, other: Array, other_error: Array | float, factor: float) -> Array:
-        size = weights @ (other + other_error)
-        error = weights_error @ (other + other_error) + (weights @ np.broadcast_to(other_error, other.shape))
+        size = magnitudes(weights, other + other_error)
+        error = magnitudes(weights_error, other + other_error)
+        if np.any(other_error):
+            error = error + magnitudes(weights, np.broadcast_to(other_error, other.shape))
         error = factor * (error + (sums(format, other.shape[-2]) + 3 * half) * size)
         return error + u * (factor * size + error) + (other.shape[-2] + 2) * (format.eta + format.tiny)
 
     transposed = np.swapaxes(scores, -1, -2), np.swapaxes(most_scores, -1, -2)
     factor = abs(a.scale)
     group_sum = gamma(a.groups + 2, format.accumulator) + half + u
-    d_k, d_v = transposed[1] @ q * factor, np.swapaxes(most, -1, -2) @ c
+    d_k, d_v = magnitudes(transposed[1], q) * factor, magnitudes(np.swapaxes(most, -1, -2), c)
     k_error = through(transposed[1], transposed[0], q, given.q, factor) + group_sum * d_k
     p_most, p_off = np.swapaxes(most, -1, -2), np.swapaxes(p_error, -1, -2)
     v_error = through(p_most, p_off, np.abs(cotangent), given.cotangent, 1.0) + group_sum * d_v

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from seqlaws.reference import attention
-from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored
+from seqlaws.reference.rounding import Array, Format, gamma, magnitudes, narrow, overflow_free, stored
 
 
 class Weights(Protocol):
@@ -103,15 +103,17 @@ def mha(
 
 def linear_error(x: Array, x_error: Array | float, matrix: Array, offset: Array | float, format: Format) -> Array:
     """The error of ``x @ matrix.T + offset`` if x is off by ``x_error``."""
-    inherited = np.broadcast_to(x_error, x.shape) @ np.abs(matrix).T
-    size = np.abs(x) @ np.abs(matrix).T + inherited
-    return _sum_error(x @ matrix.T, inherited, size, offset, matrix.shape[1], format)
+    weights = np.abs(matrix).T
+    inherited = magnitudes(np.broadcast_to(x_error, x.shape), weights) if np.any(x_error) else np.zeros(1)
+    size = magnitudes(np.abs(x), weights) + inherited
+    return _sum_error(magnitudes(x, matrix.T), inherited, size, offset, matrix.shape[1], format)
 
 
 def _sum_error(
     products: Array, inherited: Array, size: Array, offset: Array | float, terms: int, format: Format
 ) -> Array:
     """The error of a sum of products and an offset; half types store it before the offset is added and after."""
+    offset = narrow(offset)
     error = inherited + gamma(terms + 8, format.accumulator) * (size + np.abs(offset)) + terms * format.tiny
     error = error + stored(format) * (np.abs(products) + error)
     total: Array = error + stored(format) * (np.abs(products + offset) + error) + 2 * format.eta
@@ -176,7 +178,7 @@ def gradient_bound(
             came, off, x, np.broadcast_to(given, x.shape), format
         )
         # half types may also store one summand for every head, and their partial sums
-        partial = (num_heads + 1) * stored(format) * ((np.abs(came) + off) @ np.abs(matrix))
+        partial = (num_heads + 1) * stored(format) * magnitudes(np.abs(came) + off, np.abs(matrix))
         found[name] = linear_error(came, off, matrix.T, 0.0, format) + partial
     return {name: overflow_free(array) for name, array in found.items()}
 
@@ -199,9 +201,13 @@ def weight_errors(
 ) -> tuple[Array, Array]:
     """The errors of a linear map's weight and bias gradients, which are sums over all tokens."""
     tokens, most = arriving.shape[0] * arriving.shape[1], np.abs(arriving) + arriving_error
-    inherited = over_tokens(arriving_error, np.abs(x)) + over_tokens(most, x_error)
-    size = over_tokens(most, np.abs(x) + x_error)
-    matrix = _sum_error(over_tokens(arriving, x), inherited, size, 0.0, tokens, format)
+
+    def summed(left: Array, right: Array) -> Array:
+        return over_tokens(narrow(left), narrow(right))
+
+    inherited = summed(arriving_error, np.abs(x)) + summed(most, x_error)
+    size = summed(most, np.abs(x) + x_error)
+    matrix = _sum_error(summed(arriving, x), inherited, size, 0.0, tokens, format)
     over = (0, 1)
     offset = _sum_error(arriving.sum(over), arriving_error.sum(over), most.sum(over), 0.0, tokens, format)
     return matrix, offset

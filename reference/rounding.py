@@ -46,6 +46,16 @@ def sums(format: Format, terms: int) -> float:
     return gamma(terms + 8, format.accumulator) + stored(format)
 
 
+def narrow(array: Array | float) -> Array:
+    """An array in float64: enough for a bound where exact values need long double, and much faster."""
+    return np.asarray(array, dtype=np.float64)
+
+
+def magnitudes(a: Array, b: Array) -> Array:
+    """``a @ b`` for a bound."""
+    return np.asarray(narrow(a) @ narrow(b))
+
+
 def overflow_free(bound: Array) -> Array:
     """A bound in which what could not be bounded counts as infinite."""
     return np.where(np.isnan(bound), np.inf, bound)
