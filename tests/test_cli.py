@@ -234,6 +234,8 @@ def test_what_was_found_is_printed_and_stored(tmp_path: Path, asked: signal.Sign
     with subprocess.Popen(
         [*PYTHON, "check", "slow.py", "--profile", "quick", "--json", "report.json"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell in the background may have switched Ctrl-C off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         calls = tmp_path / "calls"
         until = time.monotonic() + 60

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,15 @@ def test_a_known_crash_is_known() -> None:
     assert (result.status, result.reason, result.message) == ("known", "aborts", "the process died of SIGABRT")
 
 
-def test_an_interrupt_leaves_what_was_found() -> None:
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Ctrl-C is heard, even where a shell in the background has switched it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_leaves_what_was_found(listening: None) -> None:
     heard: list[Result] = []
 
     def interrupt() -> None:
