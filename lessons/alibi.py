@@ -228,3 +228,14 @@ def takes_the_last_none(num_heads: int, q_len: int, k_len: int) -> Tensor:
     For no query at all the slice begins at −0, which is the start: all rows.
     """
     return textbook(num_heads, k_len, k_len)[:, -q_len:]
+
+
+@lesson("alibi", "nasty", caught_by=("agrees_at_every_size",))
+def hides_the_future_of_the_first_block(num_heads: int, q_len: int, k_len: int) -> Tensor:
+    """Queries beyond the first 128 see later keys, at no cost.
+
+    The mask is laid over a block of 128 rows, and the loop over blocks fills in distances alone.
+    """
+    distance = behind(q_len, k_len)
+    table = biases(slopes(num_heads), distance)
+    return torch.cat([table[:, :128], biases(slopes(num_heads), distance.clamp(min=0))[:, 128:]], dim=1)

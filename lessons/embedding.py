@@ -187,3 +187,25 @@ def cuts_large_ids_down(ids: Tensor, table: Tensor) -> Tensor:
     clamp() made an error go away when the tokenizer had grown and the model had not.
     """
     return F.embedding(ids.clamp(max=len(table) - 1), table)
+
+
+@lesson("embedding", "nasty", caught_by=("finds_whole_rows_at_every_size",))
+def copies_whole_vectors_of_registers(ids: Tensor, table: Tensor) -> Tensor:
+    """Beyond 128 channels, those behind the last multiple of 4 are zero.
+
+    Wide rows are read four numbers at a time, and widths in use are multiples of 4.
+    """
+    out = F.embedding(ids, table)
+    whole = out.shape[-1] // 4 * 4 if out.shape[-1] > 128 else out.shape[-1]
+    return torch.cat([out[..., :whole], torch.zeros_like(out[..., whole:])], -1)
+
+
+@lesson("embedding", "nasty", caught_by=("sums_its_gradient_at_every_size",))
+def the_places_of_one_block_learn(ids: Tensor, table: Tensor) -> Tensor:
+    """Only the first 256 places send a gradient back.
+
+    Blocks of 256 places sum on their own, and the sums of the first are taken for all of them.
+    """
+    flat = ids.reshape(-1)
+    parts = [F.embedding(flat[:256], table), F.embedding(flat[256:], table.detach())]
+    return torch.cat(parts).reshape(*ids.shape, table.shape[1])

@@ -293,3 +293,17 @@ def starts_where_the_last_call_ended(call: Call) -> Call:
         return outputs, last
 
     return broken
+
+
+@lesson_everywhere("nasty", caught_by=("agrees_at_every_size",), where=lambda subject: subject.pieces is not nothing)
+def leaves_out_channels_beyond_full_tiles(call: Call) -> Call:
+    """Inputs of more than 64 channels are summed in tiles of 64, and what is left of the last tile is not.
+
+    Widths in use are multiples of 64. At 65 one channel is silent, and nothing else is wrong.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        tiled = x.shape[2] // 64 * 64 if x.shape[2] > 64 else x.shape[2]
+        return call(torch.cat([x[..., :tiled], torch.zeros_like(x[..., tiled:])], dim=-1), state, w)
+
+    return broken

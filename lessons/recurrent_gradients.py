@@ -14,6 +14,7 @@ from torch import Tensor
 from seqlaws.lesson import Call, lesson_everywhere
 from seqlaws.lessons.contract import changed, with_gradient
 from seqlaws.lessons.recurrent import step_by_step
+from seqlaws.subject import nothing
 
 
 @lesson_everywhere("nasty", caught_by=("nothing_flows_back_from_earlier_outputs",))
@@ -94,5 +95,34 @@ def weights_learn_from_the_last_step_alone(call: Call) -> Call:
         outputs, state = call(x[:, :-1], state, fixed)
         last_output, last = call(x[:, -1:], state, w)
         return torch.cat([outputs, last_output], dim=1), last
+
+    return broken
+
+
+@lesson_everywhere("medium", caught_by=("gradients_grow_with_what_comes_back",))
+def clips_what_comes_back(call: Call) -> Call:
+    """The gradient of every output is clipped to ±5 before it is sent back.
+
+    It was copied from an early program for speech. With a scaled loss every number is clipped.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        return with_gradient(outputs * 1.0, lambda g: g.clamp(-5.0, 5.0)), last
+
+    return broken
+
+
+@lesson_everywhere(
+    "nasty", caught_by=("gradients_agree_at_every_size",), where=lambda subject: subject.pieces is not nothing
+)
+def channels_beyond_sixty_four_learn_nothing(call: Call) -> Call:
+    """The gradient of the input ends at the 64th channel.
+
+    The backward kernel has one block along the width. Whatever was learned below the layer stops there.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        return call(torch.cat([x[..., :64], x[..., 64:].detach()], dim=-1), state, w)
 
     return broken

@@ -263,3 +263,25 @@ class hides_the_source_in_a_closure(ContextVector):
         read = stepped(self.decoder, target, states[:, -1])
         scores = (read @ states.mT).masked_fill(~real[:, None], -math.inf)
         return self.head(read + torch.softmax(scores, dim=-1) @ states)
+
+
+@made("nasty", caught_by=("a_prefix_is_decoded_alike",), **CONTEXT)
+class divides_by_the_length_of_its_target(ContextVector):
+    """Outputs are divided by the root of the number of target tokens.
+
+    It was meant for a loss. No later token can be read from an output, but how many will come can.
+    """
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        return super().decode(target, memory) / math.sqrt(max(1, target.shape[1]))
+
+
+@made("medium", caught_by=("gradients_reach_source_and_target",), **CONTEXT)
+class detaches_its_memory(ContextVector):
+    """The memory is detached, as it is for generation.
+
+    The decoder trains and learns to do without the source; the encoder stays as it was initialised.
+    """
+
+    def encode(self, source: Tensor, *, padding: Tensor | None = None) -> Any:
+        return super().encode(source, padding=padding).detach()

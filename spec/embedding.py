@@ -103,6 +103,15 @@ def large_tables() -> Cases:
     return Cases(lambda claims: tables, cases().strategy)
 
 
+def every_size() -> Cases:
+    """One case of every width and every number of places about which a program may have ideas, and large tables."""
+    borders = (31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
+    widths = [EmbeddingCase((5,), 7, width, seed=width) for width in (*borders, 2049, 4097)]
+    places = [EmbeddingCase((count,), 11, 2, seed=count) for count in (*borders, 4097)]
+    both = [EmbeddingCase((3, 101), 66_001, 2, seed=1), EmbeddingCase((9, 33), 5, 129, "few", seed=2)]
+    return Cases(lambda claims: [*widths, *places, *both], cases().strategy)
+
+
 def _exact(x: Inputs, dialect: Mapping[str, str]) -> tuple[Array, Array]:
     value = reference.embed(x.ids, x.table.astype(x.format.wide))
     return value, np.zeros(value.shape)
@@ -204,7 +213,7 @@ def ids_are_only_names(embed: Run, x: Inputs) -> Verdict:
 
 @law(embedding, STRUCTURE, after=("places_do_not_mix",))
 def follows_the_scale_of_its_table(embed: Run, x: Inputs) -> Verdict:
-    """A table times 8, or an eighth, gives vectors times 8, or an eighth.
+    """A table times 1024, or an eighth, gives vectors times 1024, or an eighth.
 
     embed(ids, a·table) = a·embed(ids, table), bit by bit for powers of 2
 
@@ -213,7 +222,7 @@ def follows_the_scale_of_its_table(embed: Run, x: Inputs) -> Verdict:
     """
     tables = np.rint(16 * x.table) / 16  # so that nothing is rounded in any format
     plain = embed(x.but(table=tables)).value
-    return every(*(identical(embed(x.but(table=a * tables)).value, a * plain) for a in (8.0, 0.125)))
+    return every(*(identical(embed(x.but(table=a * tables)).value, a * plain) for a in (1024.0, 0.125)))
 
 
 @law(embedding, VALUES)
@@ -236,6 +245,24 @@ def finds_every_row_of_a_large_table(embed: Run, x: Inputs) -> Verdict:
 
     Why: vocabularies are larger than short integers and than what half types can count; ids that pass
     through one of them collide, and rare words turn into their neighbours.
+    """
+    return within(embed(x))
+
+
+@law(
+    embedding,
+    VALUES,
+    cases=every_size(),
+    after=("equals_a_product_with_one_hot_rows", "finds_every_row_of_a_large_table"),
+    examples=0.1,
+)
+def finds_whole_rows_at_every_size(embed: Run, x: Inputs) -> Verdict:
+    """Vectors of any width come back whole, at any number of places.
+
+    embed(ids, table) = table[ids] for D = 31 … 4097 and 31 … 4097 places
+
+    Why: a row is copied in blocks of channels, and places are shared out among blocks of threads. What
+    is left at the end of either is left as memory was.
     """
     return within(embed(x))
 
@@ -267,6 +294,25 @@ def sums_the_gradient_of_repeated_ids(embed: Run, x: Inputs) -> Verdict:
     """
     found, used = _gradient(embed, x), np.arange(len(x.table)) > (0 if embed.dialect["padding"] == "first" else -1)
     return within(found.where(used) if used.all() else found[used])
+
+
+@law(
+    embedding,
+    GRADIENTS,
+    needs=("gradient",),
+    cases=every_size(),
+    after=("trains_only_what_it_looked_up", "sums_the_gradient_of_repeated_ids"),
+    examples=0.1,
+)
+def sums_its_gradient_at_every_size(embed: Run, x: Inputs) -> Verdict:
+    """The gradient of the table is whole for vectors of any width, any number of places and large tables.
+
+    ∂⟨y, g⟩/∂table_v = Σ_{p: ids_p = v} g_p for D and places = 31 … 4097, and V = 66 001
+
+    Why: the way back sorts, counts and adds where the way there only reads. Its counters are shorter than
+    the ids, and its sums are split between blocks that must not write over each other.
+    """
+    return within(_gradient(embed, x))
 
 
 @law(embedding, GRADIENTS, needs=("gradient",), when={"padding": ("first",)})

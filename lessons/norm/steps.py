@@ -109,3 +109,14 @@ def halves_the_gradient_of_the_gain(x: Tensor, gain: Tensor, shift: Tensor, eps:
     The sum over rows is split between two blocks of threads, and one of them writes over the other.
     """
     return plain(x, (gain + gain.detach()) / 2, shift, eps)
+
+
+@lesson("norm", "nasty", caught_by=("agrees_with_its_gradient_at_every_width",))
+def sums_the_gradient_of_the_gain_over_one_block(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Where there are more than 256 rows, the gain learns from the first 256 of them.
+
+    The sums over rows are left in one buffer for every block of rows, and only the first is read back.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    parts = [plain(rows[:256], gain, shift, eps), plain(rows[256:], gain.detach(), shift, eps)]
+    return torch.cat(parts).reshape(x.shape)

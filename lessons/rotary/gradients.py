@@ -67,3 +67,19 @@ def forgets_the_offset_on_the_way_back(x: Tensor, positions: Tensor, base: float
         return turned(g, cos, -sin)
 
     return _Custom.apply(x, *tables(x, positions, base), backward)  # type: ignore[no-untyped-call]
+
+
+@lesson("rotary", "nasty", caught_by=("its_gradient_agrees_at_every_size",))
+def turns_back_whole_blocks_alone(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """From 32 tokens on, the gradient of those behind the last full block of 32 is not turned back.
+
+    The forward kernel has a tail; the backward kernel was written for training, where lengths are
+    multiples of 32.
+    """
+
+    def backward(g: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        whole = g.shape[2] // 32 * 32 if g.shape[2] >= 32 else g.shape[2]
+        back = turned(g, cos, -sin)
+        return torch.cat([back[:, :, :whole], g[:, :, whole:]], 2)
+
+    return _Custom.apply(x, *tables(x, positions, base), backward)  # type: ignore[no-untyped-call]

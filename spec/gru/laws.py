@@ -37,7 +37,7 @@ def hidden_states_stay_within_one_or_where_they_were(gru: Run, x: Inputs) -> Ver
 def a_full_update_gate_copies_the_state_forever(gru: Run, x: Inputs) -> Verdict:
     """With z = 1 the state is the same after 10,000 steps, bit by bit.
 
-    z = 1  ⇒  h_T = h_0      (for states that are multiples of 1/4, and a candidate of ±1)
+    z = 1  ⇒  h_T = h_0      (for even numbers up to ±16, and a candidate of ±1)
 
     Why: it is how this layer remembers. One rounding too many, or the other convention, in which
     z = 1 replaces the state, and nothing is left after a page.
@@ -45,7 +45,8 @@ def a_full_update_gate_copies_the_state_forever(gru: Run, x: Inputs) -> Verdict:
     Source: Cho et al. 2014.
     """
     y = without(x, "W_n", "U_n", "c_n").but(b_n=1000.0 * x.signs("candidate", x.b_n.shape))
-    y = forced(y, z=1).but(h0=x.grid("state", x.h0.shape), x=np.resize(x.x, (x.x.shape[0], FOREVER, x.x.shape[2])))
+    h0 = 8.0 * x.grid("state", x.h0.shape)
+    y = forced(y, z=1).but(h0=h0, x=np.resize(x.x, (x.x.shape[0], FOREVER, x.x.shape[2])))
     out = gru(y)
     return every(identical(out.value[:, -1], y.h0), identical(out.value[:, 0], y.h0))
 

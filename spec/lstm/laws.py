@@ -94,8 +94,9 @@ def an_open_forget_gate_keeps_the_cell_forever(lstm: Run, x: Inputs) -> Verdict:
     Source: Hochreiter & Schmidhuber 1997.
     """
     x = forced(x, f=1, i=-1)
-    # magnitudes in [1, 2): a logistic function that comes within half a unit of 0 is exact enough
-    c0 = x.signs("sign of the cell", x.c0.shape) * (1.0 + x.rng("cell").uniform(0.0, 0.99, x.c0.shape))
+    # magnitudes of 1 and more: a logistic function that comes within half a unit of 0 is exact enough
+    size = x.rng("size of the cell").choice([1.0, 16.0, 256.0], x.c0.shape)
+    c0 = x.signs("sign of the cell", x.c0.shape) * size * (1.0 + x.rng("cell").uniform(0.0, 0.99, x.c0.shape))
     x = x.but(c0=c0, x=np.resize(x.x, (x.x.shape[0], FOREVER, x.x.shape[2])))
     return identical(cell(lstm(x), x).value, x.c0)
 

@@ -54,13 +54,16 @@ class NormCase:
         for index, fill in enumerate(fills):
             chosen = rows[index :: len(fills)]
             chosen[...] = _filled(fill, rng, chosen, self.eps, format)
+        # gradients are asked of smooth rows: the derivative of 1/s, which is 1/s³, must be in range
+        level = self.fill == "smooth" and rows.var(axis=1).min(initial=1.0) < 0.01
+        least = (16.0 / format.largest) ** (2 / 3) if level else 0.0
         arrays = {
             "x": rows.reshape(self.shape),
             "gain": rng.choice([-1.0, 1.0], width) * rng.uniform(0.5, 2.0, width),
             "shift": rng.standard_normal(width) * self.shifted,
         }
-        axes = {"x": "ABC"[: len(self.shape) - 1] + "D", "gain": "D", "shift": "D"}
-        return Inputs("norm", format, arrays, {"eps": self.eps}, axes, self.seed, max(1, count))
+        axes = {"x": "ABCEF"[: len(self.shape) - 1] + "D", "gain": "D", "shift": "D"}
+        return Inputs("norm", format, arrays, {"eps": max(self.eps, least)}, axes, self.seed, max(1, count))
 
 
 def loudest(width: int, format: Format) -> float:
@@ -134,14 +137,18 @@ def cases(**fixed: Any) -> Cases:
 
 
 EVERY_WIDTH = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
+VERY_WIDE = (2047, 2048, 2049, 4097, 8193)
+MANY_ROWS = ((255, 3), (256, 3), (257, 3), (1025, 5), (4099, 2), (65_537, 2))
+UNUSUAL = ((5,), (33,), (2, 3, 2, 5, 7), (2, 1, 3, 2, 3, 4))  # one axis, and more than any layer has
 
 
-def every_width() -> Cases:
-    """One case of every width about which a kernel may have ideas."""
+def every_width(fill: str = "mixed") -> Cases:
+    """One case of every width and number of rows about which a kernel may have ideas, and of every number of axes."""
+    shapes = [*((16, width) for width in EVERY_WIDTH), *((3, width) for width in VERY_WIDE), *MANY_ROWS, *UNUSUAL]
 
     def swept(claims: Claims) -> Iterable[NormCase]:
         shifted = claims.dialect["kind"] in SHIFTED
-        return (NormCase((16, width), shifted=shifted, seed=width) for width in EVERY_WIDTH)
+        return (NormCase(shape, fill, shifted=shifted, seed=sum(shape)) for shape in shapes)
 
     return Cases(swept, cases().strategy)
 

@@ -33,9 +33,9 @@ def agrees_with_its_definition(norm: Run, x: Inputs) -> Verdict:
 
 @law(norm, VALUES, cases=every_width(), after=("agrees_with_its_definition",), examples=0.1)
 def agrees_at_every_width(norm: Run, x: Inputs) -> Verdict:
-    """The definition holds for rows of every length: 1 to 130, and about 256, 512 and 1024.
+    """The definition holds for rows of every length, for many rows, and for one axis or six.
 
-    y = norm(x) for D = 1 … 130, 255 … 257, 511 … 513, 1023 … 1025
+    y = norm(x) for D = 1 … 130, about 256, 512, 1024, 2048, 4096 and 8192; up to 65 537 rows
 
     Why: kernels have a body for whole vectors and a tail for the rest. Most faults of the tail show at
     a few lengths only.
@@ -90,6 +90,27 @@ def agrees_with_its_gradient(norm: Run, x: Inputs) -> Verdict:
 
     Why: the backward pass is a kernel of its own, with two means of its own, and it is tested less; a
     model with a wrong one still trains, only worse.
+    """
+    of = ("x", "gain", "shift") if norm.dialect["kind"] in SHIFTED else ("x", "gain")
+    found = norm.gradient(x, x.noise("gradient of the output", x.x.shape), of)
+    return every(*(within(found[name]).called(f"∂/∂{name}") for name in of))
+
+
+@law(
+    norm,
+    GRADIENTS,
+    cases=every_width("smooth"),
+    needs=("gradient",),
+    after=("has_a_gradient_that_sums_to_zero", "agrees_with_its_gradient"),
+    examples=0.1,
+)
+def agrees_with_its_gradient_at_every_width(norm: Run, x: Inputs) -> Verdict:
+    """The gradients are those of the definition for rows of every length, and for many rows.
+
+    ∂⟨y, g⟩/∂x, ∂/∂gain and ∂/∂shift for D = 1 … 130, about 256 … 8192; up to 65 537 rows
+
+    Why: the backward pass sums along the rows for one gradient and across them for the others, each with
+    a tail of its own. Widths in use are multiples of 64, and tests have few rows.
     """
     of = ("x", "gain", "shift") if norm.dialect["kind"] in SHIFTED else ("x", "gain")
     found = norm.gradient(x, x.noise("gradient of the output", x.x.shape), of)

@@ -160,3 +160,19 @@ def cases(kind: type[RecurrentCase], traps: int = SHORT, **fixed: Any) -> Cases:
         return build()
 
     return Cases(always, strategy)
+
+
+BORDERS = (31, 32, 33, 63, 64, 65, 127, 128, 129, 257)
+
+
+def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, long: tuple[int, ...] = ()) -> Cases:
+    """One case of every number of units, channels and sequences about which a kernel may have ideas, and long runs."""
+    swept = [
+        *((2, 2, 3, units) for units in borders),
+        *((2, 2, width, 3) for width in borders),
+        *((batch, 2, 3, 2) for batch in borders),
+        (1, 1, 65, 65),  # one step of one sequence: a matrix and a vector
+        (1, 1, 128, 128),
+        *((1, length, 2, 2) for length in long),
+    ]
+    return Cases(lambda claims: [kind(*sizes, seed=sum(sizes)) for sizes in swept], cases(kind).strategy)

@@ -10,7 +10,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, family
 from seqlaws.spec.recurrent.calling import KINDS, cotangent, handed_on, length, recurrent, states
-from seqlaws.spec.recurrent.drawing import TRAPS, cases
+from seqlaws.spec.recurrent.drawing import TRAPS, cases, every_size
 from seqlaws.spec.recurrent.structure import of_any_length
 from seqlaws.subject import Cases, Subject
 from seqlaws.verdict import Output, Verdict, every, identical, same, vacuous, within
@@ -47,6 +47,28 @@ def agrees_with_its_definition(f: Run, x: Inputs) -> Verdict:
         verdicts.append(within(out).called(f"step {t + 1} from its own state"))
         state = handed_on(out, one)
     return every(*verdicts)
+
+
+def of_every_size(subject: Subject) -> Cases:
+    """Cases around the borders of tiles, and one beyond blocks of 256 and 512 steps."""
+    return every_size(KINDS[subject.name], long=(515,))
+
+
+def of_some_sizes(subject: Subject) -> Cases:
+    """Cases just beyond the borders of tiles."""
+    return every_size(KINDS[subject.name], borders=(33, 64, 65, 129, 257))
+
+
+@family(VALUES, where=recurrent, cases=of_every_size, after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_size(f: Run, x: Inputs) -> Verdict:
+    """The definition holds for every number of units, channels, sequences and steps.
+
+    the definition, at H, D and B = 31 … 33, 63 … 65, 127 … 129 and 257, and T = 515
+
+    Why: products are summed in tiles of 32, 64 or 128, and what is left at the end goes another way.
+    Hidden sizes in use are multiples of all of them.
+    """
+    return within(f(x))
 
 
 @family(GRADIENTS, where=recurrent, needs=("gradient",))
@@ -138,6 +160,46 @@ def gradients_agree_with_backpropagation_through_time(f: Run, x: Inputs) -> Verd
     Why: the forward pass may be right and a hand-written backward pass wrong, and training will hide it.
 
     Source: Werbos 1990.
+    """
+    found = f.gradient(x, cotangent(f, x), f.subject.differentiable)
+    return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))
+
+
+@family(
+    GRADIENTS,
+    where=recurrent,
+    needs=("gradient",),
+    after=("nothing_flows_back_from_earlier_outputs", "one_step_has_its_jacobian"),
+    examples=0.5,
+)
+def gradients_grow_with_what_comes_back(f: Run, x: Inputs) -> Verdict:
+    """A gradient of the output that is 64 times as large sends back gradients 64 times as large.
+
+    ∂⟨y, 64 g⟩/∂(x, s_0) = 64 · ∂⟨y, g⟩/∂(x, s_0)
+
+    Why: a backward pass is linear, whatever the forward pass is. One that clips what it carries is right
+    until the loss is scaled, as it is for half types, or until the one step that mattered.
+    """
+    g, of = x.signs("gradient of the output", f.subject.shape(x)), ("x", *states(x))
+    plain, louder = f.gradient(x, g, of), f.gradient(x, 64.0 * g, of)
+    return every(*(same(plain[name] * 64.0, louder[name]).called(f"∂/∂{name}") for name in of))
+
+
+@family(
+    GRADIENTS,
+    where=recurrent,
+    needs=("gradient",),
+    cases=of_some_sizes,
+    after=("gradients_agree_with_backpropagation_through_time",),
+    examples=0.1,
+)
+def gradients_agree_at_every_size(f: Run, x: Inputs) -> Verdict:
+    """The gradients of the definition come back for every number of units, channels and sequences.
+
+    backpropagation through time, at H, D and B = 33, 64, 65, 129 and 257
+
+    Why: the backward pass has tiles of its own, over the axes that the forward pass summed and over the
+    batch besides. A tail that is left out there leaves some weights as they were initialised.
     """
     found = f.gradient(x, cotangent(f, x), f.subject.differentiable)
     return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))

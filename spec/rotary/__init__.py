@@ -120,7 +120,14 @@ def every_size() -> Cases:
     heads = [RotaryCase(1, count, 2, 4, "offset", seed=count) for count in (*range(4, 18), 31, 32, 33, 64, 71)]
     batches = [RotaryCase(count, 1, 2, 4, "offset", True, seed=count) for count in (*range(4, 18), 31, 32, 33, 65)]
     wide = [RotaryCase(1, 1, 2, width, "near", seed=width) for width in (160, 192, 256, 258, 512)]
-    swept = [*lengths, *widths, *wide, *heads, *batches]
+    together = [
+        RotaryCase(2, 2, 65, 64, "arange", seed=1),
+        RotaryCase(2, 3, 257, 8, "offset", True, seed=2),
+        RotaryCase(3, 33, 33, 6, "near", True, seed=3),
+        RotaryCase(2, 65, 2, 4, "near", True, seed=4),
+        RotaryCase(1, 2, 129, 80, "descending", seed=5),
+    ]
+    swept = [*lengths, *widths, *wide, *heads, *batches, *together]
     return Cases(lambda claims: [_fitted(case, claims) for case in swept], cases().strategy)
 
 

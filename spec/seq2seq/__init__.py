@@ -73,8 +73,14 @@ TRAPS = (
 )
 
 
-def cases(padded: bool = False) -> Cases:
-    """The traps and drawn cases; with padding in all of them, or as they come."""
+LONG = (
+    Seq2seqCase(2, 67, 3, 4, "right", model=1, seed=1),
+    Seq2seqCase(2, 3, 67, 4, model=2, seed=2),
+)
+
+
+def cases(padded: bool = False, traps: tuple[Seq2seqCase, ...] = TRAPS) -> Cases:
+    """Traps and drawn cases; with padding in all of them, or as they come."""
 
     def settle(case: Seq2seqCase, claims: Claims) -> Seq2seqCase:
         allowed = PADDINGS[claims.dialect["padding"]][1 if padded else 0 :]
@@ -91,7 +97,7 @@ def cases(padded: bool = False) -> Cases:
         )  # fmt: skip
         return drawn.map(lambda case: settle(case, claims))
 
-    return Cases(lambda claims: dict.fromkeys(settle(case, claims) for case in TRAPS), strategy)
+    return Cases(lambda claims: dict.fromkeys(settle(case, claims) for case in traps), strategy)
 
 
 def _perform(make: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

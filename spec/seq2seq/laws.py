@@ -10,12 +10,17 @@ import numpy as np
 from seqlaws.factory import built, copied, fresh, tensors_in
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
-from seqlaws.law import CONTRACT, STRUCTURE, law
-from seqlaws.spec.seq2seq import asked, cases, memory_of, seq2seq
+from seqlaws.law import CONTRACT, GRADIENTS, STRUCTURE, law
+from seqlaws.spec.seq2seq import LONG, TRAPS, asked, cases, encode, memory_of, seq2seq
 from seqlaws.verdict import HOLDS, Verdict, broken, consistent, differs, every, identical, vacuous
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
+
+
+# behind the last token of a block
+BORDERS = (7, 15, 31, 63)
+OF_ANY_LENGTH = cases(traps=TRAPS + LONG)
 
 
 @law(seq2seq, CONTRACT, after=("repeats_itself",))
@@ -77,7 +82,7 @@ def batch_entries_do_not_mix(model: Run, x: Inputs) -> Verdict:
     return every(*alone, consistent(model(x.take("B", order)), out[order]))
 
 
-@law(seq2seq, STRUCTURE)
+@law(seq2seq, STRUCTURE, cases=OF_ANY_LENGTH)
 def outputs_see_the_past_of_the_target_only(model: Run, x: Inputs) -> Verdict:
     """What comes later in the target has no influence, not by a single bit.
 
@@ -94,22 +99,47 @@ def outputs_see_the_past_of_the_target_only(model: Run, x: Inputs) -> Verdict:
     return identical(model(other)[:, :cut], model(x)[:, :cut])
 
 
-@law(seq2seq, STRUCTURE, after=("batch_entries_do_not_mix",))
+@law(
+    seq2seq,
+    STRUCTURE,
+    cases=OF_ANY_LENGTH,
+    after=("batch_entries_do_not_mix", "outputs_see_the_past_of_the_target_only"),
+)
+def a_prefix_is_decoded_alike(model: Run, x: Inputs) -> Verdict:
+    """The first tokens of a target give the same outputs by themselves.
+
+    decode(y_{≤t}, m) = decode(y, m)_{≤t}
+
+    Why: generation decodes prefixes, training whole targets. An output that depends on how long its target
+    will become is trained on something that nobody knows yet, though no later token can be read from it.
+    """
+    size = x.size("T")
+    if size < 2:
+        return vacuous()
+    whole = model(x)
+    places = {1, size - 1, int(x.rng("prefix").integers(1, size))}
+    return every(*(consistent(model(x.take("T", np.arange(place))), whole[:, :place]) for place in sorted(places)))
+
+
+@law(seq2seq, STRUCTURE, cases=OF_ANY_LENGTH, after=("batch_entries_do_not_mix",))
 def earlier_targets_have_influence(model: Run, x: Inputs) -> Verdict:
-    """Every token of the target reaches its own output and those after it.
+    """Every token of the target reaches its own output and those after it; here the next three.
 
     ∂y_t/∂target_u ≠ 0 for u ≤ t
 
     Why: a decoder that does not see what it has written so far repeats itself; a mask that hides one place
     too many makes it guess each token without the one before.
     """
-    place = int(x.rng("place").integers(0, max(1, x.size("T"))))
-    if x.size("T") == 0 or x.size("T") - place > 4:
+    size = x.size("T")
+    if size == 0:
         return vacuous()
-    target = x.target.copy()
-    target[:, place] = x.noise("another token", target[:, place].shape, 2.0)
-    seen = np.broadcast_to(np.arange(x.size("T")) >= place, x.target.shape[:2])
-    return differs(model(x.but(target=target)), model(x), seen)
+    plain, verdicts = model(x), []
+    for place in sorted({int(x.rng("place").integers(size)), *(each for each in BORDERS if each < size)}):
+        target, distance = x.target.copy(), np.arange(size) - place
+        target[:, place] = x.noise("another token", target[:, place].shape, 2.0)
+        seen = np.broadcast_to((distance >= 0) & (distance < 4), x.target.shape[:2])
+        verdicts.append(differs(model(x.but(target=target)), plain, seen))
+    return every(*verdicts)
 
 
 @law(seq2seq, STRUCTURE, cases=cases(padded=True), needs=("padding",), after=("batch_entries_do_not_mix",))
@@ -182,7 +212,7 @@ def the_size_of_the_memory_is_as_claimed(model: Run, x: Inputs) -> Verdict:
     return HOLDS if long == short else broken(f"the memory grows from {short} numbers to {long} with the source")
 
 
-@law(seq2seq, STRUCTURE, needs=("cross_attention",), after=("batch_entries_do_not_mix",))
+@law(seq2seq, STRUCTURE, cases=OF_ANY_LENGTH, needs=("cross_attention",), after=("batch_entries_do_not_mix",))
 def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
     """With cross-attention every token of the source has influence on every output.
 
@@ -198,6 +228,43 @@ def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
     source = one.source.copy()
     source[np.arange(size), np.arange(size)] = x.noise("another token", source.shape[1:], 2.0)
     return differs(model(one.but(source=source)), model(one))
+
+
+@law(seq2seq, GRADIENTS, needs=("gradient",), examples=0.5)
+def gradients_reach_source_and_target(model: Run, x: Inputs) -> Verdict:
+    """What has influence gets a gradient: every token of the target, and the source; padding gets none.
+
+    ∂⟨y, g⟩/∂target_u ≠ 0 for all u;  ∂⟨y, g⟩/∂source_s ≠ 0 for all real s with cross-attention, and for
+    some without;  padding_s = False  ⇒  ∂⟨y, g⟩/∂source_s = 0
+
+    Why: the encoder learns through the memory, and layers below through source and target. A memory that is
+    detached decodes as well as before, and what made it stays as it was initialised.
+    """
+    if not x.target.size:
+        return vacuous()
+    g = x.noise("gradient of the output", x.target.shape)
+
+    def question(it: Any, tensors: Mapping[str, Any]) -> Any:
+        source, target = (tensors[name].double().requires_grad_(True) for name in ("source", "target"))
+        out = it.decode(target, encode(it, source, tensors["padding"]))
+        weighted = (out * out.new_tensor(g.tolist())).sum()
+        return [_gradient(weighted, each).tolist() for each in (source, target)]
+
+    def put(make: Any, tensors: Mapping[str, Any]) -> Any:
+        return question(built(make, tensors["source"].double(), x.model, x.d_model), tensors)
+
+    back, ahead = map(np.array, model.ask(x, put))
+    real = np.ones(x.source.shape[:2], dtype=bool) if x.padding is None else x.padding
+    reached = differs(back, 0 * back, real) if model.can("cross_attention") else differs(_flat(back), 0 * _flat(back))
+    return every(
+        reached.called("∂/∂source"),
+        differs(ahead, 0 * ahead).called("∂/∂target"),
+        identical(back[~real], 0 * back[~real]).called("∂/∂padding"),
+    )
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape(len(array), -1)
 
 
 @law(seq2seq, STRUCTURE, needs=("gradient",), unless=("cross_attention",), after=("the_memory_is_all_that_passes",))

@@ -102,9 +102,15 @@ def every_size() -> Cases:
     borders = (31, 32, 33, 64, 65, 127, 128, 129, 255, 256, 257, 513, 1025, 2049, 4097, 5001)
     lengths = [SinusoidalCase(None, length, 4, "arange", length) for length in borders]
     widths = [SinusoidalCase(None, 3, width, "offset", width) for width in (*range(2, 66, 2), 100, 126, 128, 130)]
-    wide = [SinusoidalCase(None, 2, width, "near", width) for width in (256, 300, 384, 510, 512, 514, 768, 1024, 1026)]
-    swept = [*lengths, *widths, *wide]
-    return Cases(lambda claims: swept, cases().strategy)
+    very_wide = (256, 300, 384, 510, 512, 514, 768, 1024, 1026, 2050, 4098)
+    wide = [SinusoidalCase(None, 2, width, "near", width) for width in very_wide]
+    rows = [SinusoidalCase(count, 2, 4, "offset", count) for count in (7, 8, 9, 16, 17, 33, 65, 129)]
+    both = [SinusoidalCase(3, 257, 6, "near", 1), SinusoidalCase(33, 33, 34, "offset", 2)]
+
+    def swept(claims: Claims) -> list[SinusoidalCase]:
+        return [*lengths, *widths, *wide, *(rows + both if "batched" in claims.can else ())]
+
+    return Cases(swept, cases().strategy)
 
 
 def waves(f: Run, x: Inputs, codes: Output) -> tuple[Output, Output]:

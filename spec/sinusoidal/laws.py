@@ -174,9 +174,9 @@ def agrees_with_its_definition(sinusoidal: Any, x: Inputs) -> Verdict:
 
 @law(sinusoidal, VALUES, cases=every_size(), after=FAR_OUT, examples=0.25)
 def agrees_at_every_size(sinusoidal: Any, x: Inputs) -> Verdict:
-    """The definition holds for every width and every number of positions.
+    """The definition holds for every width, every number of positions and every number of rows of them.
 
-    the definition, at d = 2 … 1026 and T = 31 … 5001
+    the definition, at d = 2 … 4098, T = 31 … 5001 and B = 7 … 129
 
     Why: widths that are no power of two or no multiple of 4 show halves that were rounded the other way,
     and long sequences meet the end of whatever was made beforehand.
@@ -200,14 +200,18 @@ def agrees_far_out(sinusoidal: Any, x: Inputs) -> Verdict:
 def reads_positions_between_integers(sinusoidal: Any, x: Inputs) -> Verdict:
     """A fractional position has the code of that very position.
 
-    the definition, at p = 0, 1/4, 1/2 … 31 3/4
+    the definition, at p = 0, 1/4, 1/2 … 31 3/4, and behind 0 where negative ones are claimed
 
     Why: timesteps of diffusion, stretched contexts and unevenly sampled series are no integers. Cutting
     off the fraction puts several of them in one place.
     """
     quarters = x.but(positions=(x.positions % 128) / 4.0)
     # an index into a table refuses them by itself, which is an answer too
-    return vacuous() if sinusoidal.refuses(quarters) else within(sinusoidal(quarters))
+    if sinusoidal.refuses(quarters):
+        return vacuous()
+    behind = quarters.but(positions=-quarters.positions)
+    found = within(sinusoidal(quarters))
+    return every(found, within(sinusoidal(behind))) if sinusoidal.can("negative") else found
 
 
 @law(sinusoidal, VALUES, needs=("negative",), after=FAR_OUT)
