@@ -127,7 +127,7 @@ class Bench:
         return ""
 
     def _verdict(self, item: LawItem, aloud: bool) -> Result:
-        with one_thread():
+        with one_thread(several=len(self._at) > 1):
             if not self._debugging and not self._note(item.device):
                 return self._verdict_of_child(item, _pass_on if aloud else _ignore)
             with nullcontext() if aloud else _telling(item, _ignore):

@@ -82,7 +82,7 @@ def judge_all(
     ]
     planned(sum(len(places) * len(chosen[implementation.subject]) for implementation, places in plan))
     try:
-        with one_thread():
+        with one_thread(several=sum(len(places) for _, places in plan) > 1):
             for implementation, places in plan:
                 start = time.perf_counter()
                 judged = Judged(implementation.name, implementation.subject)

@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(asked: argparse.Namespace) -> int:
+    from seqlaws.guard import warm_up
+
+    warm_up()
     from seqlaws.checking import judge_all
     from seqlaws.report import Live, show_report, why_nothing_was_judged
     from seqlaws.targets import resolve_all

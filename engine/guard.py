@@ -8,6 +8,7 @@ ended, the parent knows which case of which law did it.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import mmap
 import os
 import signal
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -211,20 +213,44 @@ class _Marks:
         return law, case
 
 
+@cache
+def warm_up() -> None:
+    """Have Hypothesis do what it does once in a process, so that no child has to.
+
+    It looks through all objects there are for random generators, which is quick before torch is loaded.
+    """
+    import numpy  # noqa: F401 - whose generator it is to find
+    from hypothesis import given, settings, strategies
+
+    @settings(max_examples=1, database=None)
+    @given(strategies.none())
+    def nothing(_: None) -> None:
+        pass
+
+    nothing()
+
+
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread(several: bool) -> Iterator[None]:
     """One thread for torch, here and in the children made here; the caller's number afterwards.
 
-    Loads what every child needs, so that no child has to.
+    Before ``several`` children are made, what torch loads late is loaded here: some of its layers
+    need a computer algebra system, which takes half a second.
     """
-    import hypothesis.strategies  # noqa: F401
+    warm_up()
     import torch
+
+    if several:
+        with suppress(ImportError):
+            import torch.fx.experimental.symbolic_shapes
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.freeze()  # what there is now stays: no child needs to look through it for garbage
     try:
         yield
     finally:
+        gc.unfreeze()
         torch.set_num_threads(before)
 
 

@@ -55,7 +55,7 @@ half = implement("half", torch.softmax, dtypes=("float16", "float32"), devices=(
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> Iterator[None]:
     """What sessions inside this one would load, and pytester would throw out again."""
-    with one_thread():
+    with one_thread(several=False):
         yield
 
 

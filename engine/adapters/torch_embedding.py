@@ -24,7 +24,7 @@ def embed(
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """ids of any shape and a table [V,D] to ids.shape + [D], by a module that is given the table."""
-    module = nn.Embedding(table.shape[0], table.shape[1], padding_idx=padding_idx, device="meta").train(training)
+    module = nn.Embedding.from_pretrained(table.detach(), padding_idx=padding_idx).train(training)
     with within():
         out: Tensor = functional_call(module, {"weight": table}, (ids,))
     return out

@@ -36,11 +36,10 @@ def _plainly() -> Iterator[None]:
 @cache
 def _layer(size: int, num_heads: int, hidden: int, norm_first: bool, training: bool, batch_first: bool) -> Any:
     """A layer whose parameters are only placeholders: every call brings its own."""
-    made: nn.TransformerEncoderLayer = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.TransformerEncoderLayer, size, num_heads, hidden, dropout=0.0, norm_first=norm_first,
-        batch_first=batch_first, device="meta",
-    )  # fmt: skip
-    return made.train(training)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and never used
+        return nn.TransformerEncoderLayer(
+            size, num_heads, hidden, dropout=0.0, norm_first=norm_first, batch_first=batch_first
+        ).train(training)
 
 
 @cache

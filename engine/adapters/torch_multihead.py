@@ -21,10 +21,8 @@ NAME = "torch.nn.MultiheadAttention"
 @cache
 def _module(size: int, num_heads: int, training: bool, batch_first: bool) -> nn.Module:
     """A module whose parameters are only placeholders: every call brings its own."""
-    made: nn.Module = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.MultiheadAttention, size, num_heads, batch_first=batch_first, device="meta"
-    )
-    return made.train(training)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and never used
+        return nn.MultiheadAttention(size, num_heads, batch_first=batch_first).train(training)
 
 
 def parameters(w: Any) -> dict[str, Tensor]:
