@@ -24,7 +24,10 @@ def embed(
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
     """ids of any shape and a table [V,D] to ids.shape + [D], by a module that is given the table."""
-    module = nn.Embedding.from_pretrained(table.detach(), padding_idx=padding_idx).train(training)
+    module: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        table.detach(), padding_idx=padding_idx
+    )
+    module.train(training)
     with within():
         out: Tensor = functional_call(module, {"weight": table}, (ids,))
     return out
