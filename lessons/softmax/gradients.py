@@ -99,3 +99,19 @@ def recomputes_with_another_temperature(x: Tensor, dim: int) -> Tensor:
         return other * (g - (other * g).sum(axis, keepdim=True))
 
     return softmax_with(backward, x, dim)
+
+
+@lesson("softmax", "nasty", caught_by=("agrees_with_its_gradient_at_every_width",))
+def full_tiles_of_48_lose_a_gradient(x: Tensor, dim: int) -> Tensor:
+    """Where tiles of 48 divide the row without a rest, ⟨p, g⟩ leaves out its last entry, and that learns nothing.
+
+    Only the backward kernel has such tiles; the output is right at every length.
+    """
+
+    def backward(p: Tensor, g: Tensor, axis: int) -> Tensor:
+        full = p.shape[axis] > 0 and p.shape[axis] % 48 == 0
+        kept = torch.arange(p.shape[axis], device=p.device) < p.shape[axis] - full
+        q = p * kept.reshape([-1 if each == axis % p.ndim else 1 for each in range(p.ndim)])
+        return q * (g - (q * g).sum(axis, keepdim=True))
+
+    return softmax_with(backward, x, dim)

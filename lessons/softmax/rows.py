@@ -124,6 +124,39 @@ def stumbles_at_a_few_widths(x: Tensor, dim: int) -> Tensor:
     return torch.softmax(x * (0.9 if 96 < x.shape[dim] < 113 else 1.0), dim)
 
 
+@lesson("softmax", "nasty", caught_by=("agrees_at_every_width",))
+def skips_the_last_tile_of_192(x: Tensor, dim: int) -> Tensor:
+    """Where tiles of 192 divide the row without a rest, its last entry gets nothing.
+
+    The tail of length zero is masked as if it had length −1. No power of two ever shows it.
+    """
+    count = x.shape[dim] - (x.shape[dim] > 0 and x.shape[dim] % 192 == 0)
+    p = torch.softmax(x.narrow(dim, 0, count), dim)
+    return torch.cat([p, torch.zeros_like(x.narrow(dim, count, x.shape[dim] - count))], dim)
+
+
+@lesson("softmax", "nasty", caught_by=("treats_every_axis_alike",))
+def takes_the_last_axis_of_five(x: Tensor, dim: int) -> Tensor:
+    """With more than four axes, the chosen one is not looked at.
+
+    Batch, heads, queries and keys are four. Whoever adds groups, or windows, has five.
+    """
+    return torch.softmax(x, dim if x.ndim < 5 else -1)
+
+
+@lesson("softmax", "nasty", caught_by=("agrees_at_every_width",))
+def takes_the_second_of_two_for_the_rest(x: Tensor, dim: int) -> Tensor:
+    """Of two entries, the second gets 1 − σ(x₁ − x₂).
+
+    It is the same number until σ rounds to 1. Then the rest, which may be 10⁻⁹, is 0.
+    """
+    if x.shape[dim] != 2:
+        return torch.softmax(x, dim)
+    first, second = wide(x).unbind(dim)
+    share = torch.sigmoid(first - second)
+    return torch.stack([share, torch.where(second == -math.inf, 0.0, 1 - share)], dim).to(x.dtype)
+
+
 @lesson("softmax", "nasty", caught_by=("agrees_at_every_width",), dtypes=WIDE)
 def rows_beyond_4096_lose_their_end(x: Tensor, dim: int) -> Tensor:
     """The sum stops after 4096 entries.

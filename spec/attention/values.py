@@ -15,6 +15,7 @@ from seqlaws.verdict import Output, Verdict, between, consistent, equals, every,
 
 TILES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 BORDERS = (*range(1, 137), 255, 256, 257, 511, 512, 513)
+MANY = tuple(tile + beside for tile in (160, 192, 320, 384, 768, 1024, 2048, 4096) for beside in (-1, 0, 1))
 
 
 def _heads_of(x: Inputs, name: str) -> Array:
@@ -188,20 +189,21 @@ def a_large_negative_bias_hides(attend: Any, x: Inputs) -> Verdict:
 @law(
     attention,
     VALUES,
-    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=2, kv_len=513, d_k=4, d_v=4, fill="rising", mask="none",
-                causal=False),
+    cases=cases(traps=2, batch=2, heads=1, kv_heads=1, q_len=2, kv_len=(513, 4097), d_k=4, d_v=4, fill="rising",
+                mask="none", causal=False),
     needs=("cross_length",),
     after=("agrees_with_its_definition",),
     examples=0.1,
 )  # fmt: skip
 def agrees_at_every_number_of_keys(attend: Any, x: Inputs) -> Verdict:
-    """The definition holds at every number of keys from 1 to 136, and around 256 and 512.
+    """The definition holds at every number of keys from 1 to 136, and around 160, 192, 256, … 4096.
 
-    Tk ∈ {1, …, 136, 255, 256, 257, 511, 512, 513}
+    Tk ∈ {1, …, 136, 159, 160, 161, …, 511, 512, 513, …, 4095, 4096, 4097}
 
     Why: kernels work in tiles of 8 to 256; the faults sit one before, at and one after a border.
     """
-    return every(*[within(attend(x.take("K", np.arange(size)))) for size in BORDERS if size <= x.size("K")])
+    sizes = BORDERS if x.size("K") < 4097 else MANY
+    return every(*[within(attend(x.take("K", np.arange(size)))) for size in sizes if size <= x.size("K")])
 
 
 @law(

@@ -1,6 +1,6 @@
 """Softmax: the subject, and the cases that its laws draw.
 
-p_j = exp(x_j) / Σ_k exp(x_k) along one axis. x has any number of axes, called A B C D from the left;
+p_j = exp(x_j) / Σ_k exp(x_k) along one axis. x has any number of axes, called A B C … from the left;
 p has the shape of x. A *row* is one line of numbers along the axis that sums to 1.
 """
 
@@ -21,6 +21,7 @@ from seqlaws.subject import Cases, Claims, Subject
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+LETTERS = "ABCDEF"
 FILLS = ("normal", "grid", "wide", "huge", "ties", "far", "shifted")
 
 
@@ -53,7 +54,9 @@ class SoftmaxCase:
             away[np.arange(count), rng.integers(0, width, count)] = False
             rows[away] = -np.inf
         x = np.moveaxis(rows.reshape(*rest, width), -1, self.dim)
-        return Inputs("softmax", format, {"x": x}, {"dim": self.dim}, {"x": "ABCD"[: x.ndim]}, self.seed, max(1, count))
+        return Inputs(
+            "softmax", format, {"x": x}, {"dim": self.dim}, {"x": LETTERS[: x.ndim]}, self.seed, max(1, count)
+        )
 
 
 def _filled(fill: str, rng: np.random.Generator, normal: Array, format: Format) -> Array:
@@ -69,8 +72,8 @@ def _filled(fill: str, rng: np.random.Generator, normal: Array, format: Format) 
             filled = np.clip(normal * rng.choice([0.3, 3.0], (count, 1)), -1, 1) * format.largest
         case "ties":
             filled = np.repeat(rng.integers(-3, 4, (count, width // 2 + 1)), 2, axis=1)[:, :width] * 1.0
-        case "far":  # most weights underflow
-            filled = rng.integers(-200, 201, (count, width)) * 1.0
+        case "far":  # most weights underflow, or come close to it
+            filled = rng.integers(-200, 201, (count, width)) * rng.choice([0.0625, 0.25, 1.0], (count, 1))
         case "shifted":
             filled = normal + rng.choice([-1.0, 1.0], (count, 1)) * min(1e4, format.largest / 8)
     return filled
@@ -100,6 +103,7 @@ TRAPS = (
     SoftmaxCase((21, 513), -1, seed=8),
     SoftmaxCase((67, 67), 0, seed=9),  # square, and longer than a tile
     SoftmaxCase((5, 2049), -1, seed=10),
+    SoftmaxCase((2, 3, 2, 5, 4), 3, seed=11),  # more axes than batch, heads, queries and keys
 )
 
 
@@ -123,15 +127,25 @@ def cases(**fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
-WIDTHS = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
+TILES = tuple(tile + beside for tile in (160, 192, 256, 320, 384, 512, 768, 1024) for beside in (-1, 0, 1))
 LONG = (2047, 2048, 2049, 4097, 8192, 8193, 32_769, 65_537)
 
 
 def every_width() -> Cases:
-    """One case of every width about which a kernel may have ideas, and more rows than a grid may have blocks."""
-    swept = [SoftmaxCase((16, width), 1, seed=width) for width in WIDTHS]
+    """One case of every width about which a kernel may have ideas, and of every number of rows."""
+    # as widths go up, numbers of rows go down: one sweep meets both
+    swept = [SoftmaxCase((147 - width, width), 1, seed=width) for width in range(1, 131)]
+    swept += [SoftmaxCase((16, width), 1, seed=width) for width in TILES]
     swept += [SoftmaxCase((3, width), 1, seed=width) for width in LONG]
-    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 65_537)]
+    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 65_537)]  # more than a grid may have blocks
+    return Cases(lambda claims: swept, cases().strategy)
+
+
+def some_widths() -> Cases:
+    """Cases of the widths at which tiles of most sizes end, and of many rows."""
+    swept = [SoftmaxCase((147 - width, width), 1, seed=width) for width in range(1, 131) if width % 8 in (0, 1, 7)]
+    swept += [SoftmaxCase((2, width), 1, seed=width) for width in TILES]
+    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 4097)]
     return Cases(lambda claims: swept, cases().strategy)
 
 
@@ -190,7 +204,7 @@ softmax = Subject(
     slack=lambda x, bound: np.broadcast_to(bound.max(axis=x.dim, keepdims=True, initial=0.0), bound.shape),
     # a row without any number has no maximum to subtract: programs may refuse it
     valid=lambda x: x.x.shape[x.dim] > 0,
-    free_axes=lambda claims: "ABCD",
+    free_axes=lambda claims: LETTERS,
     with_nan=_with_nan,
     malformed=lambda x: (x.but(dim=x.x.ndim), x.but(dim=-x.x.ndim - 1)),
 )

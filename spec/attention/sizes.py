@@ -1,0 +1,122 @@
+"""Attention's sizes: the definition and its gradients at lengths, widths and heads that kernels have ideas about."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from seqlaws.inputs import Inputs
+from seqlaws.law import GRADIENTS, VALUES, law
+from seqlaws.spec.attention import attention, cases
+from seqlaws.spec.attention.drawing import AttentionCase, adapted
+from seqlaws.subject import Cases, Claims
+from seqlaws.verdict import Output, Verdict, every, within
+
+HEADS = ((8, 2), (12, 12), (16, 4), (20, 4), (33, 33))
+WIDTHS = ((31, 32), (32, 31), (48, 64), (64, 96), (80, 129), (96, 160), (129, 192), (160, 2), (192, 3), (256, 257))
+QUERIES = (*range(1, 137), 159, 160, 161, 191, 192, 193, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
+# at these end the tiles of nearly every size up to 136
+BESIDE_EIGHTS = tuple(size for size in range(1, 137) if size < 9 or size % 8 in (0, 1, 7))
+
+
+def _sizes() -> Cases:
+    """One small case of every number of heads, of every width, and of scales that are easily mistaken."""
+    swept = [AttentionCase(2, heads, groups, 3, 5, 3, 2, fill="normal", seed=heads) for heads, groups in HEADS]
+    swept += [AttentionCase(2, 1, 1, 3, 5, d_k, d_v, fill="normal", seed=d_k) for d_k, d_v in WIDTHS]
+    swept += [AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=scale, fill="normal", seed=7) for scale in (0.0, 2.5)]
+
+    def always(claims: Claims) -> dict[AttentionCase, None]:
+        return dict.fromkeys(adapted(case, claims) for case in swept)
+
+    return Cases(always, cases().strategy)
+
+
+@law(attention, VALUES, cases=_sizes(), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
+    """The definition holds for heads of every width, for any number and grouping of them, and for a scale of 0.
+
+    D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  scale = 0
+
+    Why: kernels are compiled for a few widths and numbers of heads, and pad, split or dispatch for all
+    others. And `scale or 1/√D` takes the number 0 for nothing.
+    """
+    return within(attend(x))
+
+
+@law(
+    attention,
+    VALUES,
+    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=1025, kv_len=3, d_k=4, d_v=4, fill="normal", mask="none",
+                causal=False),
+    needs=("cross_length",),
+    after=("agrees_with_its_definition",),
+    examples=0.1,
+)  # fmt: skip
+def agrees_at_every_number_of_queries(attend: Any, x: Inputs) -> Verdict:
+    """The definition holds at every number of queries from 1 to 136, and at the borders of tiles up to 1025.
+
+    Tq ∈ {1, …, 136, 159, …, 513, 1023, 1024, 1025}
+
+    Why: queries have tiles of their own. With causality their diagonal hides a fault or shows it; this
+    asks without.
+    """
+    # a query knows nothing of the others: one reference serves every number of them
+    whole, verdicts = attend(x), []
+    for size in (size for size in QUERIES if size < x.size("Q")):
+        some = attend(x.take("Q", np.arange(size))).value
+        verdicts.append(within(Output(some, partial(_start, whole, size))))
+    return every(within(whole), *verdicts)
+
+
+def _start(whole: Output, size: int) -> tuple[Any, ...]:
+    return whole.reference[:, :, :size], whole.bound[:, :, :size]
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=_sizes(),
+    needs=("gradient",),
+    after=("gradients_agree_with_the_definition",),
+    examples=0.1,
+)
+def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
+    """The gradients are those of the definition for heads of every width, and for any number and grouping of them.
+
+    dQ, dK, dV for D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  scale = 0
+
+    Why: a backward kernel holds more in fast memory than a forward kernel, so its widths end earlier.
+    """
+    return _gradients(attend, x)
+
+
+@law(
+    attention,
+    GRADIENTS,
+    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=136, kv_len=136, d_k=2, d_v=2, fill="normal", mask="none",
+                causal=False, scale=None),
+    needs=("gradient",),
+    after=("gradients_agree_with_the_definition",),
+    examples=0.1,
+)  # fmt: skip
+def gradients_agree_at_every_length(attend: Any, x: Inputs) -> Verdict:
+    """The gradients are those of the definition for self-attention at and beside every multiple of 8 up to 136.
+
+    dQ, dK, dV for Tq = Tk ∈ {1, …, 9, 15, 16, 17, 23, …, 136}, causal and not in turn
+
+    Why: the backward pass walks through tiles of queries and of keys in the other order, and its borders
+    are not those of the forward pass.
+    """
+    verdicts = []
+    for place, size in enumerate(size for size in BESIDE_EIGHTS if size <= x.size("Q")):
+        square = x.take("Q", np.arange(size)).take("K", np.arange(size))
+        causal = attend.can("causal") and place // 3 % 2 == 1
+        verdicts.append(_gradients(attend, square.but(causal=causal)))
+    return every(*verdicts)
+
+
+def _gradients(attend: Any, x: Inputs) -> Verdict:
+    found = attend.gradient(x, x.noise("cotangent", (*x.q.shape[:3], x.size("V"))), ("q", "k", "v"))
+    return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
