@@ -113,12 +113,14 @@ def _simpler(x: Inputs) -> Iterator[Inputs]:
 
 
 def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
-    """NaN in one token: it and all that see it depend on it. And NaN in the last shift."""
+    """NaN in one token: it and all that see it depend on it. In a hidden unit: all do. And in the last shift."""
     if x.x.size:
         tokens, seen = x.x.copy(), visible(x)
         token = int(x.rng("NaN").integers(tokens.shape[1]))
         tokens[:, token, 0] = np.nan
         yield x.but(x=tokens), (seen[..., token].any(axis=1) | (np.arange(tokens.shape[1]) == token))[..., None]
+    unit = np.arange(len(x.b_1)) == 0
+    yield x.but(b_1=np.where(unit, np.nan, x.b_1)), np.ones(1, dtype=bool)
     name = "b_2" if x.norm_first else "s_2"
     channel = np.arange(x.x.shape[2]) == 0
     yield x.but(**{name: np.where(channel, np.nan, getattr(x, name))}), channel

@@ -16,7 +16,7 @@ from seqlaws.subject import Cases, Claims
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-FILLS = ("normal", "faint", "strong", "grid", "level", "uneven")
+FILLS = ("normal", "faint", "strong", "grid", "level", "uneven", "high")
 AXES = {
     "x": "BQE", "W_q": "DE", "W_k": "DE", "W_v": "DE", "W_o": "ED", "b_q": "D", "b_k": "D", "b_v": "D", "b_o": "E",
     "W_1": "FE", "b_1": "F", "W_2": "EF", "b_2": "E", "g_1": "E", "s_1": "E", "g_2": "E", "s_2": "E",
@@ -51,7 +51,7 @@ class EncoderCase:
         rng = np.random.default_rng(self.seed)
         sizes = {"E": self.heads * self.width, "D": self.heads * self.width, "F": self.hidden}
         arrays: dict[str, Array | None] = {
-            "x": np.stack([self._tokens(row, rng, (self.length, sizes["E"])) for row in range(self.batch)])
+            "x": np.stack([self._tokens(row, rng, format, (self.length, sizes["E"])) for row in range(self.batch)])
         }
         for name in WEIGHTS:
             shape = tuple(sizes[letter] for letter in AXES[name])
@@ -69,7 +69,7 @@ class EncoderCase:
         options = {"num_heads": self.heads, "norm_first": self.norm_first}
         return Inputs("encoder", format, arrays, options, AXES | {"mask": masks.axes["mask"]}, self.seed, self.batch)
 
-    def _tokens(self, row: int, rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    def _tokens(self, row: int, rng: np.random.Generator, format: Format, shape: tuple[int, int]) -> Array:
         tokens: Array = rng.standard_normal(shape)
         match FILLS[row % len(FILLS)] if self.fill == "mixed" else self.fill:
             case "faint":
@@ -82,6 +82,9 @@ class EncoderCase:
                 tokens = 4.0 + tokens
             case "uneven":
                 tokens = tokens * 10.0 ** rng.uniform(-1.0, 0.5, shape)
+            case "high":
+                # a large common part, as far as products of queries and keys stay in range
+                tokens = min(256.0, np.sqrt(format.largest) / 16) + tokens
         return tokens
 
 
@@ -157,16 +160,28 @@ def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
-EVERY_LENGTH = (*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129)
+# at these end the tiles of nearly every size up to 136
+EVERY_LENGTH = (*(size for size in range(1, 137) if size < 18 or size % 8 in (0, 1, 7)), 255, 256, 257)
+HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
+WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
 
 
 def every_length() -> Cases:
     """One case of every length about which a kernel may have ideas, pre-norm and post-norm in turn."""
+    return _swept(
+        [
+            EncoderCase(2, 2, 4, length, 8, bool(place % 2), fill="normal", seed=length)
+            for place, length in enumerate(EVERY_LENGTH)
+        ]
+    )
 
-    def swept(claims: Claims) -> Iterable[EncoderCase]:
-        drawn = (
-            EncoderCase(2, 2, 4, length, 8, bool(length % 2), fill="normal", seed=length) for length in EVERY_LENGTH
-        )
-        return (adapted(case, claims) for case in drawn)
 
-    return Cases(swept, cases().strategy)
+def every_width() -> Cases:
+    """One case of every number of hidden units, of every width, and of every number of heads, in both orders."""
+    wide = [EncoderCase(2, heads, width, 3, 5, fill="normal", seed=heads * width) for heads, width in WIDE]
+    wide += [EncoderCase(2, 2, 4, 3, hidden, fill="normal", seed=hidden) for hidden in HIDDEN]
+    return _swept([replace(case, norm_first=norm_first) for case in wide for norm_first in (False, True)])
+
+
+def _swept(some: list[EncoderCase]) -> Cases:
+    return Cases(lambda claims: dict.fromkeys(adapted(case, claims) for case in some), cases().strategy)

@@ -9,7 +9,7 @@ import numpy as np
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
 from seqlaws.spec.encoder import ANY_MASK, encoder, visible
-from seqlaws.spec.encoder.drawing import WEIGHTS, cases, every_length
+from seqlaws.spec.encoder.drawing import WEIGHTS, cases, every_length, every_width
 from seqlaws.spec.encoder.masks import PADDED
 from seqlaws.spec.encoder.wiring import PLAIN
 from seqlaws.verdict import Output, Verdict, differs, every, identical, vacuous, within
@@ -34,12 +34,24 @@ def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
 
 @law(encoder, VALUES, cases=every_length(), after=("agrees_with_its_definition",), examples=0.1)
 def agrees_at_every_length(block: Run, x: Inputs) -> Verdict:
-    """The definition holds for sequences of 1 to 17 tokens, and about 32, 64 and 128.
+    """The definition holds for sequences of 1 to 17 tokens, and beside every multiple of 8 up to 136, and 256.
 
-    y = block(x) for T = 1 … 17, 31 … 33, 63 … 65, 127 … 129
+    y = block(x) for T = 1 … 17, 23, 24, 25, 31, 32, 33, …, 135, 136, 255, 256, 257
 
     Why: tables, buffers and tiles have a size. What is right up to it and wrong beyond passes every
     test with short sentences.
+    """
+    return within(block(x))
+
+
+@law(encoder, VALUES, cases=every_width(), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_width(block: Run, x: Inputs) -> Verdict:
+    """The definition holds for tokens, heads and hidden units of every width, and for many heads.
+
+    y = block(x) for E = 32 … 192, H = 12 and 16, F = 31 … 257
+
+    Why: the norms and the feed-forward part have tiles too, and their tails lie where no small model
+    and no power of two gets.
     """
     return within(block(x))
 
@@ -92,6 +104,26 @@ def agrees_with_the_gradient_of_its_definition(block: Run, x: Inputs) -> Verdict
 
     Why: the 1 is what lets a gradient pass through a hundred blocks. A branch that is detached, or a
     backward pass of a fused part, is wrong while the output is right.
+    """
+    found = block.gradient(x, x.noise("cotangent", x.x.shape), block.subject.differentiable)
+    return every(*[within(each).called(name) for name, each in found.items()])
+
+
+@law(
+    encoder,
+    GRADIENTS,
+    cases=every_width(),
+    needs=("gradient",),
+    after=("agrees_with_the_gradient_of_its_definition",),
+    examples=0.1,
+)
+def agrees_with_its_gradient_at_every_width(block: Run, x: Inputs) -> Verdict:
+    """Tokens and weights get the gradients of the definition at every width, and with many heads.
+
+    ∂⟨y, g⟩/∂x, ∂⟨y, g⟩/∂W for E = 32 … 192, H = 12 and 16, F = 31 … 257
+
+    Why: the backward pass of a fused norm or feed-forward part has tiles of its own, and sums over
+    tokens where the forward pass sums over channels.
     """
     found = block.gradient(x, x.noise("cotangent", x.x.shape), block.subject.differentiable)
     return every(*[within(each).called(name) for name, each in found.items()])
