@@ -214,7 +214,7 @@ def the_size_of_the_memory_is_as_claimed(model: Run, x: Inputs) -> Verdict:
 
 @law(seq2seq, STRUCTURE, cases=OF_ANY_LENGTH, needs=("cross_attention",), after=("batch_entries_do_not_mix",))
 def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
-    """With cross-attention every token of the source has influence on every output, unless rounding hides it.
+    """With cross-attention every token of the source has influence on every output, in float64 at least.
 
     ∂y_t/∂source_s ≠ 0 for all s, t
 
@@ -230,8 +230,8 @@ def every_source_token_reaches_every_output(model: Run, x: Inputs) -> Verdict:
     other, plain = model(one.but(source=source)), model(one)
     if differs(other, plain).holds:
         return HOLDS
-    clear = np.abs(other.reference - plain.reference) > other.bound + plain.bound  # one of many, in a half type
-    return differs(other, plain, among=clear.any(axis=-1))
+    # one token of many may be rounded away in a half type; what a model is in float64 is its reference here
+    return differs(other.reference, plain.reference)
 
 
 @law(seq2seq, GRADIENTS, needs=("gradient",), examples=0.5)
