@@ -86,9 +86,14 @@ def tokens_carry_no_position(mha: Run, x: Inputs) -> Verdict:
 def one_tensor_passed_twice_equals_two_copies(mha: Run, x: Inputs) -> Verdict:
     """Whether key and value are the query itself or equal tensors of their own makes no difference.
 
-    mha(x, x, x) = mha(x, copy of x, copy of x);   mha(x, m, m) = mha(x, m, copy of m)
+    mha(x, x, x) = mha(x, copy of x, copy of x);   mha(x, m, m) = mha(x, m, copy of m);
+    mha(x, x, −x) = mha(x, copy of x, −x)
 
     Why: implementations ask "is it the same tensor?" to pack three projections into one product or to
     take a fused path, and then compute something else.
     """
-    return consistent(mha(x), mha(written_out(x)))
+    verdicts = [consistent(mha(x), mha(written_out(x)))]
+    if x.key is None:  # the query is the key, and the value is another tensor
+        apart = x.but(value=-x.query)
+        verdicts.append(consistent(mha(apart), mha(written_out(apart))).called("the query as key alone"))
+    return every(*verdicts)

@@ -127,6 +127,9 @@ LONG = (
     MultiheadCase(2, 2, 4, 130, 130, "self", causal=True, seed=11),
     MultiheadCase(2, 1, 4, 3, 257, mask="float", mask_axes="B11K", pattern="right", seed=12),
 )
+# at the lengths end the tiles of nearly every size up to 65
+LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)
+WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
 HEADS = (
     (1, 1),
     (1, 7),
@@ -196,3 +199,24 @@ def cases(traps: tuple[MultiheadCase, ...] = TRAPS, **fixed: Any) -> Cases:
         return build()
 
     return Cases(always, strategy)
+
+
+def every_size() -> Cases:
+    """One small case of every length about which a kernel may have ideas, of wide heads, and of many."""
+    forms = tuple(FORMS)
+    swept = [
+        MultiheadCase(2, 2, 3, length, 5, forms[place % 2], fill="normal", seed=length)
+        for place, length in enumerate(LENGTHS_SWEPT)
+    ]
+    swept += [
+        MultiheadCase(2, 2, 3, 4, length, forms[place % 2], fill="normal", seed=length)
+        for place, length in enumerate(LENGTHS_SWEPT)
+    ]
+    swept += [
+        MultiheadCase(2, heads, width, 3, 5, form, fill="normal", seed=7) for heads, width in WIDE for form in forms
+    ]
+
+    def always(claims: Claims) -> Iterable[MultiheadCase]:
+        return dict.fromkeys(adapted(case, claims) for case in swept)
+
+    return Cases(always, cases().strategy)

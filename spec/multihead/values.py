@@ -11,7 +11,7 @@ from seqlaws.law import EDGES, GRADIENTS, VALUES, law
 from seqlaws.reference import attention as reference
 from seqlaws.spec.attention import masked
 from seqlaws.spec.multihead import multihead, untouched, visible, written_out
-from seqlaws.spec.multihead.drawing import BIASES, LONG, MATRICES, TRAPS, cases
+from seqlaws.spec.multihead.drawing import BIASES, LONG, MATRICES, TRAPS, cases, every_size
 from seqlaws.spec.multihead.weights import PLAIN, shares
 from seqlaws.verdict import Verdict, differs, equals, every, finite, identical, vacuous, within
 
@@ -50,6 +50,18 @@ def agrees_with_its_definition(mha: Run, x: Inputs) -> Verdict:
     backstop for every fault that all ways of asking have in common.
 
     Source: Vaswani et al. 2017, section 3.2.2.
+    """
+    return within(mha(x))
+
+
+@law(multihead, VALUES, cases=every_size(), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_size(mha: Run, x: Inputs) -> Verdict:
+    """The definition holds for every number of queries and of keys, for many heads and for wide ones.
+
+    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16
+
+    Why: kernels work in tiles of tokens, of channels and of heads. Their tails lie at sizes that small
+    models and powers of two do not have.
     """
     return within(mha(x))
 
@@ -106,6 +118,27 @@ def agrees_with_the_gradient_of_its_definition(mha: Run, x: Inputs) -> Verdict:
         names.append("mask")
     found = mha.gradient(x, x.noise("cotangent", x.query.shape), tuple(names))
     return every(*[within(found[name]).called(name) for name in names])
+
+
+@law(
+    multihead,
+    GRADIENTS,
+    cases=every_size(),
+    needs=("gradient",),
+    after=("agrees_with_the_gradient_of_its_definition",),
+    examples=0.1,
+)
+def agrees_with_its_gradient_at_every_size(mha: Run, x: Inputs) -> Verdict:
+    """Tokens, weights and biases get the gradients of the definition at every size.
+
+    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16
+
+    Why: the backward pass has tiles of its own; it sums over tokens where the forward pass sums over
+    channels, and its tails lie elsewhere.
+    """
+    names = tuple(name for name in mha.subject.differentiable if getattr(x, name) is not None)
+    found = mha.gradient(x, x.noise("cotangent", x.query.shape), names)
+    return every(*[within(each).called(name) for name, each in found.items()])
 
 
 @law(
