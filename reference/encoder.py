@@ -18,9 +18,10 @@ from typing import Protocol
 
 import numpy as np
 
-from seqlaws.reference import multihead, norm
-from seqlaws.reference.multihead import linear_error, over_tokens, weight_errors
-from seqlaws.reference.rounding import Array, Format, overflow_free, stored
+from seqlaws.reference import monte_carlo, multihead, norm
+from seqlaws.reference.monte_carlo import Noise
+from seqlaws.reference.multihead import over_tokens
+from seqlaws.reference.rounding import Array, Format, narrow
 
 EPS = 1e-5
 
@@ -96,50 +97,47 @@ def encoder_layer(
 
 
 @dataclass(frozen=True)
-class Errors:
-    """How far the steps of a block may be off; ``normed`` is what reaches attention in a pre-norm block."""
+class _Run:
+    """A block that was run with simulated roundings, on copies of its tokens."""
 
-    normed: Array
-    into_norm_1: Array
-    between: Array
-    into_norm_2: Array
+    attention: monte_carlo.Attention
+    norm_1: monte_carlo.Norm
+    norm_2: monte_carlo.Norm
     fed: Array
     inner: Array
     y: Array
 
 
-def _added(total: Array, error: Array, one: Array, format: Format) -> Array:
-    """The error of a sum of ``one`` and other terms, whose errors together are ``error``, in any order."""
-    rounding = (format.accumulator + stored(format)) * (np.abs(total) + np.abs(one) + error)
-    return np.asarray(error + rounding + 2 * format.eta)
+def _run(m: Encoder, noise: Noise, mask: Array | None, empty_row: str) -> _Run:
+    w, x = m.w, monte_carlo.copies(m.x)
+    heads, hiding = m.attention.inner.q.shape[1], monte_carlo.mask_copies(mask, len(m.x))
+    g_1, s_1, g_2, s_2 = map(narrow, (w.g_1, w.s_1, w.g_2, w.s_2))
 
+    def attend(tokens: Array) -> monte_carlo.Attention:
+        return noise.attention((tokens, tokens, tokens), w, heads, hiding, empty_row)
 
-def errors(m: Encoder, format: Format) -> Errors:
-    """The errors of the steps."""
-    none = np.zeros_like(m.x)
-
-    def through_the_feed_forward_part(fed: Array) -> tuple[Array, Array]:
-        inner = linear_error(m.fed, fed, m.w.W_1, m.w.b_1, format)
-        return inner, linear_error(m.hidden, inner, m.w.W_2, m.w.b_2, format)
+    def feed(tokens: Array) -> tuple[Array, Array]:
+        inner = noise.linear(tokens, narrow(w.W_1), narrow(w.b_1))
+        return inner, noise.linear(np.maximum(inner, 0.0), narrow(w.W_2), narrow(w.b_2))
 
     if m.norm_first:
-        normed = norm.bound(m.norm_1, format)
-        attention = multihead.bound(m.attention, format, normed)
-        between = _added(m.between, attention, m.x, format)
-        fed = norm.bound(m.norm_2, format, between)
-        inner, off = through_the_feed_forward_part(fed)
-        return Errors(normed, none, between, between, fed, inner, _added(m.y, between + off, m.between, format))
-    into_1 = _added(m.norm_1.x, multihead.bound(m.attention, format), m.x, format)
-    between = norm.bound(m.norm_1, format, into_1)
-    inner, off = through_the_feed_forward_part(between)
-    into_2 = _added(m.norm_2.x, between + off, m.between, format)
-    return Errors(none, into_1, between, into_2, between, inner, norm.bound(m.norm_2, format, into_2))
+        norm_1 = noise.norm(x, g_1, s_1, EPS)
+        attention = attend(norm_1.y)
+        between = noise.kept(x + attention.out)
+        norm_2 = noise.norm(between, g_2, s_2, EPS)
+        inner, out = feed(norm_2.y)
+        return _Run(attention, norm_1, norm_2, norm_2.y, inner, noise.kept(between + out))
+    attention = attend(x)
+    norm_1 = noise.norm(noise.kept(x + attention.out), g_1, s_1, EPS)
+    inner, out = feed(norm_1.y)
+    norm_2 = noise.norm(noise.kept(norm_1.y + out), g_2, s_2, EPS)
+    return _Run(attention, norm_1, norm_2, norm_1.y, inner, norm_2.y)
 
 
-def bound(m: Encoder, format: Format) -> Array:
-    """The error that a correct block may show on these very numbers."""
-    y = errors(m, format).y
-    return overflow_free(y + format.unit * (np.abs(np.nan_to_num(m.y)) + y) + format.eta)
+def bound(m: Encoder, format: Format, mask: Array | None = None, empty_row: str = "zeros") -> Array:
+    """The error that a correct block may show on these very numbers, by simulated roundings."""
+    noise = monte_carlo.noise_for(format)
+    return monte_carlo.spread(_run(m, noise, mask, empty_row).y, m.y, noise)
 
 
 def gradients(m: Encoder, cotangent: Array) -> dict[str, Array]:
@@ -173,49 +171,42 @@ def gradients(m: Encoder, cotangent: Array) -> dict[str, Array]:
     return found
 
 
-def gradient_bound(m: Encoder, cotangent: Array, format: Format) -> dict[str, Array]:
-    """The error that correct gradients may show, by running error analysis through the same steps.
+def gradient_bound(
+    m: Encoder, cotangent: Array, format: Format, mask: Array | None = None, empty_row: str = "zeros"
+) -> dict[str, Array]:
+    """The error that correct gradients may show, by simulated roundings there and back.
 
     Where a hidden unit is as close to 0 as its own error, its gradient may be there or not.
     """
-    e = errors(m, format)
+    noise, exact = monte_carlo.noise_for(format), gradients(m, cotangent)
+    ran, start = _run(m, noise, mask, empty_row), noise.kept(monte_carlo.copies(cotangent))
+    sure = np.tile(monte_carlo.spread(ran.inner, m.inner, noise), (monte_carlo.COPIES, 1, 1)) * noise.scale
+    tossed = noise.rng.random((monte_carlo.COPIES, *m.inner.shape)) < 0.5
+    tossed[0], tossed[1] = True, False
+    open_ = np.where(np.abs(ran.inner) <= sure, tossed.reshape(ran.inner.shape), ran.inner > 0)
     found: dict[str, Array] = {}
 
-    def back(part: norm.Norm, off: Array, arriving: Array, sent: Array, number: int) -> tuple[Array, Array]:
-        each = norm.gradient_bound(part, arriving, format, off, sent)
-        found[f"g_{number}"], found[f"s_{number}"] = each["gain"], each["shift"]
-        return norm.gradients(part, arriving)["x"], each["x"]
+    def norm_back(part: monte_carlo.Norm, arriving: Array, number: int) -> Array:
+        d_x, found[f"g_{number}"], found[f"s_{number}"] = noise.norm_back(part, arriving)
+        return d_x
 
-    def feed_back(arriving: Array, sent: Array) -> tuple[Array, Array]:
-        d_hidden = arriving @ m.w.W_2
-        off = linear_error(arriving, sent, m.w.W_2.T, 0.0, format)
-        open_, unsure = m.inner > 0, np.abs(m.inner) <= e.inner
-        d_inner = np.where(open_, d_hidden, 0.0)
-        off = np.where(unsure, np.abs(d_hidden) + off, np.where(open_, off, 0.0))
-        found["W_2"], found["b_2"] = weight_errors(arriving, sent, m.hidden, e.inner, format)
-        found["W_1"], found["b_1"] = weight_errors(d_inner, off, m.fed, e.fed, format)
-        return d_inner @ m.w.W_1, linear_error(d_inner, off, m.w.W_1.T, 0.0, format)
+    def feed_back(arriving: Array) -> Array:
+        hidden = np.maximum(ran.inner, 0.0)
+        d_hidden, found["W_2"], found["b_2"] = noise.linear_back(hidden, narrow(m.w.W_2), arriving)
+        d_fed, found["W_1"], found["b_1"] = noise.linear_back(ran.fed, narrow(m.w.W_1), np.where(open_, d_hidden, 0.0))
+        return d_fed
 
-    def attend_back(arriving: Array, sent: Array) -> tuple[Array, Array]:
-        value = multihead.gradients(m.attention, arriving)
-        each = multihead.gradient_bound(m.attention, arriving, format, e.normed, sent)
-        names = ("query", "key", "value")
-        off = multihead.sum_error([value[name] for name in names], [each.pop(name) for name in names], format)
+    def attend_back(arriving: Array) -> Array:
+        each = noise.attention_back(ran.attention, m.w, arriving)
+        parts = [each.pop(name) for name in ("query", "key", "value")]
         found.update(each)
-        return np.sum([value[name] for name in names], axis=0), off
+        return noise.moved(noise.kept(np.sum(parts, axis=0), 2), noise.unit * np.sum(np.abs(parts), axis=0))
 
-    def sum_of(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
-        total = one[0] + other[0]
-        return total, _added(total, one[1] + other[1], one[0], format)
-
-    none = np.zeros_like(m.x)
     if m.norm_first:
-        start = (cotangent, none)
-        d_between = sum_of(start, back(m.norm_2, e.between, *feed_back(*start), 2))
-        d_x = sum_of(d_between, back(m.norm_1, none, *attend_back(*d_between), 1))
+        d_between = noise.kept(start + norm_back(ran.norm_2, feed_back(start), 2))
+        found["x"] = noise.kept(d_between + norm_back(ran.norm_1, attend_back(d_between), 1))
     else:
-        d_into_2 = back(m.norm_2, e.into_norm_2, cotangent, none, 2)
-        d_into_1 = back(m.norm_1, e.into_norm_1, *sum_of(d_into_2, feed_back(*d_into_2)), 1)
-        d_x = sum_of(d_into_1, attend_back(*d_into_1))
-    found["x"] = d_x[1] + format.unit * (np.abs(d_x[0]) + d_x[1]) + format.eta
-    return {name: overflow_free(array) for name, array in found.items()}
+        d_into_2 = norm_back(ran.norm_2, start, 2)
+        d_into_1 = norm_back(ran.norm_1, noise.kept(d_into_2 + feed_back(d_into_2)), 1)
+        found["x"] = noise.kept(d_into_1 + attend_back(d_into_1))
+    return {name: monte_carlo.spread(found[name], exact[name], noise) for name in exact}
