@@ -22,7 +22,7 @@ from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import multihead as reference
 from seqlaws.spec.multihead.drawing import BIASES, FORMS, MATRICES, cases
-from seqlaws.subject import Subject
+from seqlaws.subject import Claims, Subject
 
 
 def written_out(x: Inputs) -> Inputs:
@@ -154,6 +154,15 @@ def _simpler(x: Inputs) -> Iterator[Inputs]:
             yield x.but(**{name: np.eye(size)})
 
 
+def _free_axes(claims: Claims) -> Iterator[str]:
+    yield from ("B", "QK")
+    if "cross_length" in claims.can:
+        yield "Q"
+        # no keys at all for some queries: that this gives zeros is said by the dialect zeros alone
+        if claims.dialect["empty_row"] == "zeros":
+            yield "K"
+
+
 def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
     seen = visible(x, dialect)
     for name in (name for name in FORMS["separate"] if getattr(x, name) is not None and getattr(x, name).size):
@@ -207,7 +216,7 @@ multihead = Subject(
     differentiable=(*FORMS["separate"], *MATRICES, *BIASES),
     simpler=_simpler,
     valid=_valid,
-    free_axes=lambda claims: ("B", "Q", "K", "QK") if "cross_length" in claims.can else ("B", "QK"),
+    free_axes=_free_axes,
     with_nan=_with_nan,
     malformed=_malformed,
 )
