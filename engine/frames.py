@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,8 +54,11 @@ class Frame(Protocol):
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
-    ) -> dict[str, Array]:
-        """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns."""
+    ) -> tuple[dict[str, Array], list[Array]]:
+        """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns; and these, after it."""
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        """A context in which nothing is recorded for gradients."""
 
 
 class NumpyFrame:
@@ -94,8 +98,11 @@ class NumpyFrame:
         state: Any = np.random.get_state()
         return (state[1].tobytes(), state[2], random.getstate())
 
-    def gradients(self, *_: Any) -> dict[str, Array]:
+    def gradients(self, *_: Any) -> tuple[dict[str, Array], list[Array]]:
         raise Misbehaviour("NumPy computes no gradients: leave 'gradient' out of can")
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        return nullcontext()
 
 
 class TorchFrame:
@@ -161,7 +168,7 @@ class TorchFrame:
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
-    ) -> dict[str, Array]:
+    ) -> tuple[dict[str, Array], list[Array]]:
         leaves = [tensors[name].requires_grad_(True) for name in of]
         results = call()
         for result, shape in zip(results, shapes, strict=True):
@@ -174,12 +181,16 @@ class TorchFrame:
             found = self.torch.autograd.grad(_meet(ends, directions), leaves, allow_unused=True)
         for leaf in leaves:
             leaf.requires_grad_(False)
-        return {
+        gradients = {
             name: np.zeros(tuple(tensors[name].shape))
             if gradient is None
             else self.array(gradient, tuple(tensors[name].shape))
             for name, gradient in zip(of, found, strict=True)
         }
+        return gradients, [self.array(result, shape) for result, shape in zip(results, shapes, strict=True)]
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        return self.torch.no_grad()  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
 
 
 def _meet(ends: tuple[Any, ...], directions: tuple[Any, ...]) -> Any:

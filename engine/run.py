@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -96,18 +96,21 @@ class Run:
         path: str | None = None,
         layout: str | Mapping[str, str] = "contiguous",
         expanded: Mapping[str, int] | None = None,
+        recording: bool = True,
     ) -> Output:
-        """The output for inputs; ``layout`` is one for all arrays or one for each, and ``expanded``
-        names arrays to pass with stride 0 along an axis."""
+        """The output for inputs; ``layout`` is one for all arrays or one for each, ``expanded`` names arrays
+        to pass with stride 0 along an axis, and without ``recording`` gradients are switched off."""
         tensors = self._tensors(x, layout, expanded)
         shape = self.subject.shape(x)
         self.frame.poison(int(np.prod(shape)))
-        with self._guarded(), self.clock.inside():
+        with self._guarded(), self.clock.inside(), nullcontext() if recording else self.frame.without_gradients():
             result = self._invoke(x, tensors, path)
             self.frame.finish()
         self._unchanged(x, tensors)
-        value = self._array(result, x).astype(self.format.wide)
-        due = self._as_returned(x, result)
+        return self._output(self._array(result, x), x, self._as_returned(x, result), path)
+
+    def _output(self, value: Array, x: Inputs, due: Inputs, path: str | None) -> Output:
+        """A value for inputs, with the reference and the bound for what was due."""
 
         def exact() -> tuple[Array, ...]:
             if self.subject.exact is None:
@@ -115,7 +118,7 @@ class Run:
             reference, bound = self._once((due,), partial(self.subject.exact, due))
             return reference, bound, self.subject.slack(x, bound)
 
-        return Output(value, exact)
+        return Output(value.astype(self.format.wide), exact)
 
     def gradient(
         self,
@@ -129,6 +132,16 @@ class Run:
         cotangent_expanded: tuple[int, ...] = (),
     ) -> dict[str, Output]:
         """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name."""
+        return self._there_and_back(x, cotangent, of, path, layout, cotangent_layout, cotangent_expanded)[0]
+
+    def trained(self, x: Inputs, cotangent: Array, of: tuple[str, ...]) -> Output:
+        """The output of a call that is recorded for some gradients, as it is after the backward pass."""
+        return self._there_and_back(x, cotangent, of, None, "contiguous", "contiguous", ())[1]
+
+    def _there_and_back(
+        self, x: Inputs, cotangent: Array, of: tuple[str, ...], path: str | None, layout: str | Mapping[str, str],
+        cotangent_layout: str, cotangent_expanded: tuple[int, ...],
+    ) -> tuple[dict[str, Output], Output]:  # fmt: skip
         tensors = self._tensors(x, layout, None)
         rounded = self.format.round(cotangent)
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
@@ -140,7 +153,7 @@ class Run:
             for part in parts
         )
         with self._guarded(), self.clock.inside():
-            found = self.frame.gradients(
+            found, values = self.frame.gradients(
                 lambda: self._results(self._invoke(x, tensors, path), len(shapes)), tensors, of, shapes, directions
             )
             self.frame.finish()
@@ -154,7 +167,10 @@ class Run:
             exact_gradient = partial(self.subject.exact_gradient, x, rounded)
             return self._once((x, cotangent), exact_gradient)[name]
 
-        return {name: Output(value.astype(self.format.wide), partial(exact, name)) for name, value in found.items()}
+        gradients = {
+            name: Output(value.astype(self.format.wide), partial(exact, name)) for name, value in found.items()
+        }
+        return gradients, self._output(self._joined(values, x), x, x, path)
 
     def ask(self, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
         """What an implementation says to a question that is not a call: ``question(it, tensors by name)``."""
@@ -225,7 +241,10 @@ class Run:
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
         free = self._undecided(x)
         pairs = zip(self._results(result, len(shapes)), shapes, strict=True)
-        arrays = [self.frame.array(part, shape, free) for part, shape in pairs]
+        return self._joined([self.frame.array(part, shape, free) for part, shape in pairs], x)
+
+    def _joined(self, arrays: list[Array], x: Inputs) -> Array:
+        """Several results as one array [B,N,W], along its second axis."""
         if len(arrays) == 1:
             return arrays[0]
         batch, _, width = self.subject.shape(x)

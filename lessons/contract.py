@@ -231,6 +231,17 @@ def a_lone_input_gets_no_gradient(call: Call) -> Call:
     return broken
 
 
+@lesson_everywhere("medium", caught_by=("gradients_leave_the_value_alone",), where=has_gradients)
+def has_a_kernel_of_its_own_for_inference(call: Call) -> Call:
+    """Where no gradients are recorded, a faster kernel computes, and it leaves a part out."""
+
+    def broken(*inputs: Any, **options: Any) -> Any:
+        result = call(*inputs, **options)
+        return result if torch.is_grad_enabled() else changed(lambda tensor: tensor * 0.5, result)
+
+    return broken
+
+
 @lesson_everywhere("easy", caught_by=("accepts_none_and_one",))
 def fails_on_an_empty_input(call: Call) -> Call:
     """An empty input is an error.

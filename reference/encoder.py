@@ -109,34 +109,34 @@ class _Run:
 
 
 def _run(m: Encoder, noise: Noise, mask: Array | None, empty_row: str) -> _Run:
-    w, x = m.w, monte_carlo.copies(m.x)
-    heads, hiding = m.attention.inner.q.shape[1], monte_carlo.mask_copies(mask, len(m.x))
+    w, x = m.w, noise.copied(m.x)
+    hiding = noise.copied_mask(mask, len(m.x))
     g_1, s_1, g_2, s_2 = map(narrow, (w.g_1, w.s_1, w.g_2, w.s_2))
 
     def attend(tokens: Array) -> monte_carlo.Attention:
-        return noise.attention((tokens, tokens, tokens), w, heads, hiding, empty_row)
+        return noise.attention((tokens, tokens, tokens), m.attention, hiding, empty_row)
 
     def feed(tokens: Array) -> tuple[Array, Array]:
         inner = noise.linear(tokens, narrow(w.W_1), narrow(w.b_1))
         return inner, noise.linear(np.maximum(inner, 0.0), narrow(w.W_2), narrow(w.b_2))
 
     if m.norm_first:
-        norm_1 = noise.norm(x, g_1, s_1, EPS)
+        norm_1 = noise.norm(x, g_1, s_1, m.norm_1)
         attention = attend(norm_1.y)
         between = noise.kept(x + attention.out)
-        norm_2 = noise.norm(between, g_2, s_2, EPS)
+        norm_2 = noise.norm(between, g_2, s_2, m.norm_2)
         inner, out = feed(norm_2.y)
         return _Run(attention, norm_1, norm_2, norm_2.y, inner, noise.kept(between + out))
     attention = attend(x)
-    norm_1 = noise.norm(noise.kept(x + attention.out), g_1, s_1, EPS)
+    norm_1 = noise.norm(noise.kept(x + attention.out), g_1, s_1, m.norm_1)
     inner, out = feed(norm_1.y)
-    norm_2 = noise.norm(noise.kept(norm_1.y + out), g_2, s_2, EPS)
+    norm_2 = noise.norm(noise.kept(norm_1.y + out), g_2, s_2, m.norm_2)
     return _Run(attention, norm_1, norm_2, norm_1.y, inner, norm_2.y)
 
 
 def bound(m: Encoder, format: Format, mask: Array | None = None, empty_row: str = "zeros") -> Array:
     """The error that a correct block may show on these very numbers, by simulated roundings."""
-    noise = monte_carlo.noise_for(format)
+    noise = Noise.of(m.x, format)
     return monte_carlo.spread(_run(m, noise, mask, empty_row).y, m.y, noise)
 
 
@@ -178,10 +178,10 @@ def gradient_bound(
 
     Where a hidden unit is as close to 0 as its own error, its gradient may be there or not.
     """
-    noise, exact = monte_carlo.noise_for(format), gradients(m, cotangent)
-    ran, start = _run(m, noise, mask, empty_row), noise.kept(monte_carlo.copies(cotangent))
-    sure = np.tile(monte_carlo.spread(ran.inner, m.inner, noise), (monte_carlo.COPIES, 1, 1)) * noise.scale
-    tossed = noise.rng.random((monte_carlo.COPIES, *m.inner.shape)) < 0.5
+    noise, exact = Noise.of(m.x, format), gradients(m, cotangent)
+    ran, start = _run(m, noise, mask, empty_row), noise.kept(noise.copied(cotangent))
+    sure = np.tile(monte_carlo.spread(ran.inner, m.inner, noise), (noise.copies, 1, 1)) * noise.scale
+    tossed = noise.rng.random((noise.copies, *m.inner.shape)) < 0.5
     tossed[0], tossed[1] = True, False
     open_ = np.where(np.abs(ran.inner) <= sure, tossed.reshape(ran.inner.shape), ran.inner > 0)
     found: dict[str, Array] = {}
@@ -193,7 +193,8 @@ def gradient_bound(
     def feed_back(arriving: Array) -> Array:
         hidden = np.maximum(ran.inner, 0.0)
         d_hidden, found["W_2"], found["b_2"] = noise.linear_back(hidden, narrow(m.w.W_2), arriving)
-        d_fed, found["W_1"], found["b_1"] = noise.linear_back(ran.fed, narrow(m.w.W_1), np.where(open_, d_hidden, 0.0))
+        d_inner = np.where(np.isnan(ran.inner), np.nan, np.where(open_, d_hidden, 0.0))
+        d_fed, found["W_1"], found["b_1"] = noise.linear_back(ran.fed, narrow(m.w.W_1), d_inner)
         return d_fed
 
     def attend_back(arriving: Array) -> Array:

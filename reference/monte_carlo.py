@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from seqlaws.reference import attention, multihead
+from seqlaws.reference import attention, multihead, norm
 from seqlaws.reference.rounding import Array, Format, narrow, overflow_free, stored
 from seqlaws.reference.softmax import log_softmax
 
-COPIES = 4
+COPIES = {"of few numbers": 16, "of many": 4}
+FEW = 2000
 SPREADS = 8.0
 # float64 cannot show its own roundings: larger ones are drawn, and the spread is scaled down
 LEAST = 2.0**-30
@@ -27,11 +27,28 @@ LEAST = 2.0**-30
 
 @dataclass(frozen=True)
 class Noise:
-    """Random roundings of one format, enlarged by ``scale``."""
+    """Random roundings of one format, enlarged by ``scale``, in so many copies of a program."""
 
     rng: np.random.Generator
     format: Format
     scale: float
+    copies: int
+
+    @classmethod
+    def of(cls, x: Array, format: Format) -> Noise:
+        """Roundings for a program on x, always the same ones; few numbers need many copies to show their spread."""
+        copies = COPIES["of few numbers" if x.size <= FEW else "of many"]
+        return cls(np.random.default_rng(0), format, max(1.0, LEAST / format.unit), copies)
+
+    def copied(self, x: Array) -> Array:
+        """The copies of a batch."""
+        return np.tile(narrow(x), (self.copies, *[1] * (x.ndim - 1)))
+
+    def copied_mask(self, mask: Array | None, batch: int) -> Array | None:
+        """A mask for the copies of a batch."""
+        if mask is None or mask.ndim < 4 or mask.shape[0] != batch or batch == 1:
+            return mask
+        return np.tile(mask, (self.copies, 1, 1, 1))
 
     @property
     def unit(self) -> float:
@@ -40,8 +57,8 @@ class Noise:
 
     def moved(self, value: Array, by: Array) -> Array:
         """A value moved up or down by some amount; what is not finite stays."""
-        signs = self.rng.choice(np.array([-1.0, 1.0]), size=value.shape)
-        return np.asarray(np.where(np.isfinite(value), value + signs * np.where(np.isfinite(by), by, 0.0), value))
+        drawn = self.rng.standard_normal(value.shape)
+        return np.asarray(np.where(np.isfinite(value), value + drawn * np.where(np.isfinite(by), by, 0.0), value))
 
     def kept(self, value: Array, times: float = 1.0) -> Array:
         """A result after so many roundings."""
@@ -65,20 +82,32 @@ class Noise:
 
     def over_tokens(self, left: Array, right: Array) -> Array:
         """Σ over batch and time of left ⊗ right for each copy, in any order, each partial sum perhaps kept."""
-        terms = len(left) // COPIES * left.shape[1]
-        left, right = (each.reshape(COPIES, terms, each.shape[-1]) for each in (left, right))
+        terms = len(left) // self.copies * left.shape[1]
+        left, right = (each.reshape(self.copies, terms, each.shape[-1]) for each in (left, right))
         total = np.swapaxes(left, 1, 2) @ right
         walk = np.sqrt(np.swapaxes(left**2, 1, 2) @ right**2)
         return self.kept(self.moved(total, self.unit * np.sqrt(terms) * (walk + np.abs(total))), 2)
 
-    def norm(self, x: Array, gain: Array, shift: Array, eps: float) -> Norm:
-        """A layer norm, of which each step is kept; or folded, so that gain and mean meet before x does."""
+    def reach(self, moved: Array, exact: Array) -> Array:
+        """How far roundings may move a row at most, for each copy: SPREADS times what they do on average."""
+        off = np.where(
+            np.isfinite(exact), moved.reshape(self.copies, *exact.shape) - np.where(np.isfinite(exact), exact, 0), 0
+        )
+        most = np.sqrt((off**2).mean(axis=0).max(axis=-1, keepdims=True, initial=0.0))
+        return np.tile(SPREADS / self.scale * most, (self.copies, *[1] * (most.ndim - 1)))
+
+    def norm(self, x: Array, gain: Array, shift: Array, exact: norm.Norm) -> Norm:
+        """A layer norm, of which each step is kept; or folded, so that gain and mean meet before x does.
+
+        A row that roundings may move by half of its own spread could lose it: of such a row nothing is said.
+        """
         size = np.abs(x).mean(axis=-1, keepdims=True)
         mean = self.kept(self.summed(x.mean(axis=-1, keepdims=True), size, x.shape[-1]))
         d = self.moved(self.kept(x - mean), self.scale * self.format.accumulator * (np.abs(x) + size))
         v = (d * d).mean(axis=-1, keepdims=True)
-        s = self.kept(np.sqrt(self.kept(self.summed(v, v, x.shape[-1]) + eps, 2)), 2)
-        z = self.kept(d / s, 2)
+        s = self.kept(np.sqrt(self.kept(self.summed(v, v, x.shape[-1]) + exact.eps, 2)), 2)
+        lost = 2 * self.reach(d, narrow(exact.d)) > np.tile(narrow(exact.s), (self.copies, 1, 1))
+        z = np.where(lost, np.nan, self.kept(d / s, 2))
         folded = 2 * self.scale * self.format.accumulator * (np.abs(x) + size) / s * np.abs(gain)
         return Norm(z, s, gain, self.moved(self.kept(self.kept(z * gain) + shift), folded))
 
@@ -95,19 +124,23 @@ class Noise:
         return self.kept(inner / ran.s, 2), d_gain[..., 0], d_shift[..., 0]
 
     def attention(
-        self, tokens: tuple[Array, Array, Array], w: multihead.Weights, heads: int, mask: Array | None, empty_row: str,
-        **causal: Any,
-    ) -> Attention:  # fmt: skip
-        """Multi-head attention over query, key and value."""
+        self, tokens: tuple[Array, Array, Array], exact: multihead.MultiHead, mask: Array | None, empty_row: str
+    ) -> Attention:
+        """Multi-head attention over query, key and value.
+
+        Scores that roundings may move by a half could make another key the winner: of such a row nothing is said.
+        """
+        w, heads = exact.w, exact.inner.q.shape[1]
         q, k, v = (
             multihead.split(self.linear(x, narrow(matrix), narrow(offset)), heads)
             for x, matrix, offset in zip(tokens, (w.W_q, w.W_k, w.W_v), (w.b_q, w.b_k, w.b_v), strict=True)
         )
-        a = attention.evaluate(q, k, v, mask=mask, empty_row=empty_row, **causal)
+        a = attention.evaluate(q, k, v, mask=mask, empty_row=empty_row)
         size = abs(a.scale) * (np.abs(q) @ np.swapaxes(np.abs(k), -1, -2))
         scores = self.kept(self.summed(a.scores, size, q.shape[-1]), 2)
         empty = ~np.isfinite(a.scores).any(axis=-1, keepdims=True)
         log_p = np.where(empty, a.log_p, log_softmax(scores, -1))
+        log_p = np.where(self.reach(scores, narrow(exact.inner.scores)) > 0.5, np.nan, log_p)
         distance = np.where(np.isfinite(log_p), np.abs(log_p), 0.0)
         # exp(s − l) with the logarithm l of the sum kept from the way there is off by the roundings of s and l
         top = np.where(np.isfinite(a.scores), np.abs(a.scores), 0.0).max(axis=-1, keepdims=True, initial=0)
@@ -124,7 +157,7 @@ class Noise:
     def attention_back(self, ran: Attention, w: multihead.Weights, arriving: Array) -> dict[str, Array]:
         """What multi-head attention sends back, by name; "scores" is what an additive mask receives."""
         heads, found = ran.q.shape[1], {}
-        into_heads, found["W_o"], found["b_o"] = self.linear_back(np.nan_to_num(ran.heads), narrow(w.W_o), arriving)
+        into_heads, found["W_o"], found["b_o"] = self.linear_back(ran.heads, narrow(w.W_o), arriving)
         c = multihead.split(into_heads, heads)
         d_p = self.summed(c @ np.swapaxes(ran.v, -1, -2), np.abs(c) @ np.swapaxes(np.abs(ran.v), -1, -2), c.shape[-1])
         mean = (ran.p * d_p).sum(axis=-1, keepdims=True)
@@ -136,7 +169,7 @@ class Noise:
             (ran.scale * turned[0], ran.q),
             (turned[1], c),
         )
-        found["scores"] = d_s.reshape(COPIES, len(d_s) // COPIES, *d_s.shape[1:])
+        found["scores"] = d_s.reshape(self.copies, len(d_s) // self.copies, *d_s.shape[1:])
         for name, x, (left, right) in zip(("query", "key", "value"), ran.tokens, sums, strict=True):
             due = self.kept(self.summed(left @ right, np.abs(left) @ np.abs(right), left.shape[-1]), 2)
             matrix = narrow(getattr(w, f"W_{name[0]}"))
@@ -178,31 +211,12 @@ class Attention:
     out: Array
 
 
-def noise_for(format: Format) -> Noise:
-    """Roundings of a format, always the same ones."""
-    return Noise(np.random.default_rng(0), format, max(1.0, LEAST / format.unit))
-
-
 def spread(moved: Array, exact: Array, noise: Noise) -> Array:
-    """The bound: SPREADS times what roundings moved the copies [COPIES, …], never less than in the rest of the row."""
+    """The bound: SPREADS times what roundings moved the copies [copies, …], never less than in the rest of the row."""
     with np.errstate(invalid="ignore", over="ignore"):
-        square = ((moved.reshape(COPIES, *exact.shape) - narrow(exact)) ** 2).mean(axis=0)
+        square = ((moved.reshape(noise.copies, *exact.shape) - narrow(exact)) ** 2).mean(axis=0)
     row = np.where(np.isfinite(square), square, 0.0)
     row = row.mean(axis=-1, keepdims=True) if row.shape[-1:] != (0,) else row
     bound = SPREADS / noise.scale * np.sqrt(np.maximum(square, row))
     unit, size = noise.format.unit, np.abs(np.nan_to_num(narrow(exact)))
     return overflow_free(bound + unit * (size + bound) + noise.format.eta)
-
-
-def copies(x: Array) -> Array:
-    """As many copies of a batch as are run."""
-    return np.tile(narrow(x), (COPIES, *[1] * (x.ndim - 1)))
-
-
-def mask_copies(mask: Array | None, batch: int) -> Array | None:
-    """A mask for as many copies of a batch."""
-    return (
-        mask
-        if mask is None or mask.ndim < 4 or mask.shape[0] != batch or batch == 1
-        else np.tile(mask, (COPIES, 1, 1, 1))
-    )

@@ -212,6 +212,19 @@ def refuses_malformed_input(f: Run, x: Inputs) -> Verdict:
     return HOLDS
 
 
+@family(GRADIENTS, needs=("gradient",), examples=0.5)
+def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
+    """The output is the same whether gradients are recorded or not, and the backward pass leaves it as it is.
+
+    y = f(x) if x requires gradients, after y.backward();  y = f(x) where nothing is recorded
+
+    Why: a layer is trained with the one and used with the other. Where a kernel for inference computes
+    something else, the model that was validated is not the one that is served.
+    """
+    plain, trained = f(x), f.trained(x, _cotangent(f, x), _leaves(f, x))
+    return every(same(plain, trained).called("recorded"), same(plain, f(x, recording=False)).called("not recorded"))
+
+
 @family(EDGES, needs_paths=True)
 def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
     """Every way to run the function gives the same result.
