@@ -46,6 +46,8 @@ class Encoder:
     x: Array
     w: Weights
     norm_first: bool
+    mask: Array | None
+    empty_row: str
     norm_1: norm.Norm
     attention: multihead.MultiHead
     between: Array
@@ -86,7 +88,7 @@ def evaluate(
         inner, hidden = feed(between)
         norm_2 = norm.evaluate(between + hidden @ w.W_2.T + w.b_2, w.g_2, w.s_2, EPS)
         y = norm_2.y
-    return Encoder(x, w, norm_first, norm_1, attention, between, norm_2, inner, hidden, y)
+    return Encoder(x, w, norm_first, mask, empty_row, norm_1, attention, between, norm_2, inner, hidden, y)
 
 
 def encoder_layer(
@@ -108,13 +110,13 @@ class _Run:
     y: Array
 
 
-def _run(m: Encoder, noise: Noise, mask: Array | None, empty_row: str) -> _Run:
+def _run(m: Encoder, noise: Noise) -> _Run:
     w, x = m.w, noise.copied(m.x)
-    hiding = noise.copied_mask(mask, len(m.x))
+    hiding = noise.copied_mask(m.mask, len(m.x))
     g_1, s_1, g_2, s_2 = map(narrow, (w.g_1, w.s_1, w.g_2, w.s_2))
 
     def attend(tokens: Array) -> monte_carlo.Attention:
-        return noise.attention((tokens, tokens, tokens), m.attention, hiding, empty_row)
+        return noise.attention((tokens, tokens, tokens), m.attention, hiding, m.empty_row)
 
     def feed(tokens: Array) -> tuple[Array, Array]:
         inner = noise.linear(tokens, narrow(w.W_1), narrow(w.b_1))
@@ -134,10 +136,10 @@ def _run(m: Encoder, noise: Noise, mask: Array | None, empty_row: str) -> _Run:
     return _Run(attention, norm_1, norm_2, norm_1.y, inner, norm_2.y)
 
 
-def bound(m: Encoder, format: Format, mask: Array | None = None, empty_row: str = "zeros") -> Array:
+def bound(m: Encoder, format: Format) -> Array:
     """The error that a correct block may show on these very numbers, by simulated roundings."""
     noise = Noise.of(m.x, format)
-    return monte_carlo.spread(_run(m, noise, mask, empty_row).y, m.y, noise)
+    return monte_carlo.spread(_run(m, noise).y, m.y, noise)
 
 
 def gradients(m: Encoder, cotangent: Array) -> dict[str, Array]:
@@ -171,15 +173,13 @@ def gradients(m: Encoder, cotangent: Array) -> dict[str, Array]:
     return found
 
 
-def gradient_bound(
-    m: Encoder, cotangent: Array, format: Format, mask: Array | None = None, empty_row: str = "zeros"
-) -> dict[str, Array]:
+def gradient_bound(m: Encoder, cotangent: Array, format: Format) -> dict[str, Array]:
     """The error that correct gradients may show, by simulated roundings there and back.
 
     Where a hidden unit is as close to 0 as its own error, its gradient may be there or not.
     """
     noise, exact = Noise.of(m.x, format), gradients(m, cotangent)
-    ran, start = _run(m, noise, mask, empty_row), noise.kept(noise.copied(cotangent))
+    ran, start = _run(m, noise), noise.kept(noise.copied(cotangent))
     sure = np.tile(monte_carlo.spread(ran.inner, m.inner, noise), (noise.copies, 1, 1)) * noise.scale
     tossed = noise.rng.random((noise.copies, *m.inner.shape)) < 0.5
     tossed[0], tossed[1] = True, False

@@ -65,13 +65,12 @@ def _evaluated(x: Inputs, dialect: Mapping[str, str]) -> reference.Encoder:
 
 def _exact(x: Inputs, dialect: Mapping[str, str]) -> tuple[Array, Array]:
     done = _evaluated(x, dialect)
-    return done.y, reference.bound(done, x.format, x.mask, dialect["empty_row"])
+    return done.y, reference.bound(done, x.format)
 
 
 def _exact_gradient(x: Inputs, cotangent: Array, dialect: Mapping[str, str]) -> dict[str, tuple[Array, Array]]:
     done, direction = _evaluated(x, dialect), cotangent.astype(x.format.wide)
-    value = reference.gradients(done, direction)
-    error = reference.gradient_bound(done, direction, x.format, x.mask, dialect["empty_row"])
+    value, error = reference.gradients(done, direction), reference.gradient_bound(done, direction, x.format)
     both = {name: (value[name], error[name]) for name in ("x", *WEIGHTS)}
     if x.mask is not None and x.mask.dtype != bool:
         total = attention_reference.mask_gradient(value["scores"], x.mask)
