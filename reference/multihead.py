@@ -120,22 +120,19 @@ def _sum_error(
     return total
 
 
-def projection_errors(m: MultiHead, format: Format, given: Array | float = 0.0) -> attention.InputErrors:
-    """How far queries, keys and values may be off when they enter attention, if tokens are off by ``given``."""
+def projection_errors(m: MultiHead, format: Format) -> attention.InputErrors:
+    """How far queries, keys and values may be off when they enter attention."""
     num_heads = m.inner.q.shape[1]
     return attention.InputErrors(
-        q=split(linear_error(m.query, given, m.w.W_q, m.w.b_q, format), num_heads),
-        k=split(linear_error(m.key, given, m.w.W_k, m.w.b_k, format), num_heads),
-        v=split(linear_error(m.value, given, m.w.W_v, m.w.b_v, format), num_heads),
+        q=split(linear_error(m.query, 0.0, m.w.W_q, m.w.b_q, format), num_heads),
+        k=split(linear_error(m.key, 0.0, m.w.W_k, m.w.b_k, format), num_heads),
+        v=split(linear_error(m.value, 0.0, m.w.W_v, m.w.b_v, format), num_heads),
     )
 
 
-def bound(m: MultiHead, format: Format, given: Array | float = 0.0) -> Array:
-    """The error that a correct multi-head attention may show on these very numbers.
-
-    ``given`` is how far the tokens may already be off, where query, key and value are one result.
-    """
-    heads_error = merge(attention.bound(m.inner, format, projection_errors(m, format, given)))
+def bound(m: MultiHead, format: Format) -> Array:
+    """The error that a correct multi-head attention may show on these very numbers."""
+    heads_error = merge(attention.bound(m.inner, format, projection_errors(m, format)))
     return overflow_free(linear_error(np.nan_to_num(m.heads), heads_error, m.w.W_o, m.w.b_o, format))
 
 
@@ -151,32 +148,25 @@ def gradients(m: MultiHead, cotangent: Array) -> dict[str, Array]:
     return found
 
 
-def gradient_bound(
-    m: MultiHead, cotangent: Array, format: Format, given: Array | float = 0.0, sent: Array | float = 0.0
-) -> dict[str, Array]:
-    """The error that correct gradients may show, by running error analysis through the same steps.
-
-    Tokens may already be off by ``given``, as for `bound`, and the cotangent by ``sent``.
-    """
+def gradient_bound(m: MultiHead, cotangent: Array, format: Format) -> dict[str, Array]:
+    """The error that correct gradients may show, by running error analysis through the same steps."""
     num_heads = m.inner.q.shape[1]
-    errors = projection_errors(m, format, given)
+    errors = projection_errors(m, format)
     heads_error = merge(attention.bound(m.inner, format, errors))
     arriving = cotangent @ m.w.W_o
-    arriving_error = linear_error(cotangent, sent, m.w.W_o.T, 0.0, format)
+    arriving_error = linear_error(cotangent, 0.0, m.w.W_o.T, 0.0, format)
     inner = replace(errors, cotangent=split(arriving_error, num_heads))
     value = attention.gradients(m.inner, split(arriving, num_heads))
     error = attention.gradient_bound(m.inner, split(arriving, num_heads), format, inner)
 
     found = {"scores": error.scores}
     found["W_o"], found["b_o"] = weight_errors(
-        cotangent, np.broadcast_to(sent, cotangent.shape), np.nan_to_num(m.heads), heads_error, format
+        cotangent, np.zeros_like(cotangent), np.nan_to_num(m.heads), heads_error, format
     )
     for name, letter in (("query", "q"), ("key", "k"), ("value", "v")):
         came, off = merge(getattr(value, letter)), merge(getattr(error, letter))
         matrix, x = getattr(m.w, f"W_{letter}"), getattr(m, name)
-        found[f"W_{letter}"], found[f"b_{letter}"] = weight_errors(
-            came, off, x, np.broadcast_to(given, x.shape), format
-        )
+        found[f"W_{letter}"], found[f"b_{letter}"] = weight_errors(came, off, x, np.zeros_like(x), format)
         # half types may also store one summand for every head, and their partial sums
         partial = (num_heads + 1) * stored(format) * magnitudes(np.abs(came) + off, np.abs(matrix))
         found[name] = linear_error(came, off, matrix.T, 0.0, format) + partial

@@ -119,3 +119,10 @@ def test_the_exact_value_is_computed_once_and_only_if_asked_for() -> None:
     assert asked == []
     assert within(lazy).holds
     assert (lazy.reference, lazy.bound, asked) == (0.0, 0.0, [1])
+
+
+def test_where_everything_is_allowed_nothing_was_asked() -> None:
+    endless = Output(np.ones(2), lambda: (np.zeros(2), np.full(2, np.inf), np.full(2, np.inf)))
+    partly = Output(np.ones(2), lambda: (np.zeros(2), np.array([np.inf, 2.0]), np.full(2, np.inf)))
+    assert (within(endless).holds, within(endless).reached) == (True, False)
+    assert (within(partly).holds, within(partly).reached) == (True, True)
