@@ -74,7 +74,7 @@ def judge_all(
     wanted = _dtypes(dtypes)
     devices = devices_present(device, report.notes.append)
     chosen = _laws(implementations, laws)
-    bench = _Bench(profile, seed, Limits(limit, memory), report.notes)
+    bench = _Bench(profile, seed, Limits(limit, memory), report.notes, glance=fail_fast)
     plan = [
         (implementation, list(_places(implementation, devices, wanted, report.notes.append)))
         for implementation in implementations
@@ -160,6 +160,7 @@ class _Bench:
     seed: int
     limits: Limits
     notes: list[str]
+    glance: bool
 
     def __post_init__(self) -> None:
         self._unguarded: dict[str, str] = {}
@@ -170,7 +171,10 @@ class _Bench:
         """Judge laws in order; where the child dies, another goes on with the law after."""
         if self._guarded(device):
             return self._in_children(implementation, device, dtype, laws, command)
-        return judge_laws(implementation, device, dtype, laws, profile=self.profile, seed=self.seed, command=command)
+        return judge_laws(
+            implementation, device, dtype, laws,
+            profile=self.profile, seed=self.seed, glance=self.glance, command=command,
+        )  # fmt: skip
 
     def _guarded(self, device: str) -> bool:
         if device not in self._unguarded:
@@ -194,8 +198,8 @@ class _Bench:
             set_hypothesis_home_dir(os.devnull)
             left = [law for law in laws if law.name not in done]
             for result in judge_laws(
-                implementation, device, dtype, left, profile=self.profile, seed=self.seed, command=command,
-                done=done, announce=line.announce, found=found, watch=line.watch,
+                implementation, device, dtype, left, profile=self.profile, seed=self.seed, glance=self.glance,
+                command=command, done=done, announce=line.announce, found=found, watch=line.watch,
             ):  # fmt: skip
                 line.say((True, result))
                 must_answer(device)

@@ -21,6 +21,9 @@ LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed")
 class Frame(Protocol):
     """What a framework must offer so that its functions can be judged."""
 
+    def forget(self) -> None:
+        """A trial begins: what was kept of the arrays of the one before is not needed."""
+
     def tensor(self, array: Array, layout: str = "contiguous") -> Any:
         """A tensor with these numbers."""
 
@@ -70,6 +73,9 @@ class NumpyFrame:
     def _cast(self, array: Array) -> Array:
         return np.array(array, dtype=array.dtype if array.dtype.kind in "bi" else self.dtype, order="C")
 
+    def forget(self) -> None:
+        """NumPy arrays are copied anew for every call."""
+
     def tensor(self, array: Array, layout: str = "contiguous") -> Array:
         return _laid_out(self._cast(array), layout)
 
@@ -114,6 +120,10 @@ class TorchFrame:
         self.torch = torch
         self.dtype = getattr(torch, format.name)
         self.device = torch.device(device)
+        self._pristine: dict[int, tuple[Array, Any]] = {}
+
+    def forget(self) -> None:
+        self._pristine.clear()
 
     def _cast(self, array: Array) -> Any:
         writable = np.array(array, order="C")
@@ -122,8 +132,15 @@ class TorchFrame:
             return tensor.to(self.device)
         return tensor.to(device=self.device, dtype=self.dtype)
 
+    def _as_sent(self, array: Array) -> Any:
+        """The tensor of an array, which nobody but this frame ever sees; cast once in a trial."""
+        if id(array) not in self._pristine:
+            # the array is kept with it, so that its id is not given to another
+            self._pristine[id(array)] = array, self._cast(array)
+        return self._pristine[id(array)][1]
+
     def tensor(self, array: Array, layout: str = "contiguous") -> Any:
-        return _laid_out(self._cast(array), layout)
+        return _laid_out(self._as_sent(array).clone(), layout)
 
     def expanded(self, array: Array, axes: tuple[int, ...]) -> Any:
         return self._cast(_first_along(array, axes)).expand(array.shape)
@@ -142,7 +159,7 @@ class TorchFrame:
         return str(result.dtype)[6:]
 
     def unchanged(self, tensor: Any, array: Array) -> bool:
-        pristine = self._cast(array)
+        pristine = self._as_sent(array)
         if self.torch.equal(tensor.detach(), pristine):
             return True
         return bool(self.torch.isclose(tensor.detach(), pristine, rtol=0, atol=0, equal_nan=True).all())

@@ -220,11 +220,16 @@ def warm_up() -> None:
     It looks through all objects there are for random generators, which is quick before torch is loaded.
     """
     import numpy  # noqa: F401 - whose generator it is to find
+
+    _draw_once()
+
+
+def _draw_once() -> None:
     from hypothesis import given, settings, strategies
 
     @settings(max_examples=1, database=None)
-    @given(strategies.none())
-    def nothing(_: None) -> None:
+    @given(strategies.integers())
+    def nothing(_: int) -> None:
         pass
 
     nothing()
@@ -243,6 +248,7 @@ def one_thread(several: bool) -> Iterator[None]:
     if several:
         with suppress(ImportError):
             import torch.fx.experimental.symbolic_shapes
+        _draw_once()  # which asks of every module whether the constants in it are the user's
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

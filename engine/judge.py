@@ -7,9 +7,10 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -91,14 +92,17 @@ def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()
 def draw(law: Law, run: Run, tally: Tally, profile: str, seed: int) -> None:
     """Try a law on the cases that are always tried, and on those that one of our profiles draws. Raises LawBroken."""
     # what is always tried needs nothing of Hypothesis, which would take longer than most calls
+    always = list(law.cases.always(run.implementation.claims))
     with _random_from(_seed(law, seed)):
-        for case in law.cases.always(run.implementation.claims):
+        for case in always:
             tally.announce(repr(case))
             tried(law, run, tally, case, run.inputs(case))
-    settled(hypothesis_test(law, run, tally), law, profile, seed)()
+    examples = round(PROFILES[profile] * law.examples)
+    if examples or not always:
+        settled(hypothesis_test(law, run, tally), law, max(1, examples), seed)()
 
 
-def settled(test: Any, law: Law, profile: str, seed: int) -> Callable[[], None]:
+def settled(test: Any, law: Law, examples: int, seed: int) -> Callable[[], None]:
     """A Hypothesis test under one of our own profiles: a fixed seed, no database, no shrinking.
 
     The reducer works on the numbers themselves and is faster than shrinking sizes first.
@@ -106,7 +110,6 @@ def settled(test: Any, law: Law, profile: str, seed: int) -> Callable[[], None]:
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis import seed as seeded
 
-    examples = max(1, round(PROFILES[profile] * law.examples))
     under = settings(
         max_examples=examples,
         database=None,
@@ -262,15 +265,23 @@ def judge_laws(
     *,
     profile: str,
     seed: int,
+    glance: bool = False,
     done: Mapping[str, Result] | None = None,
     command: str = "",
     announce: Callable[[str, str], None] = lambda law, case: None,
     found: Callable[[Result], None] = lambda result: None,
     watch: Callable[[bool], None] = lambda entering: None,
 ) -> Iterator[Result]:
-    """Judge laws in order; whatever depends on a broken one is blocked. Yields a law's last word last."""
+    """Judge laws in order; whatever depends on a broken one is blocked. Yields a law's last word last.
+
+    After a ``glance`` at one case of each, the first law that breaks on it comes before all others.
+    """
     run = Run(implementation, device, dtype)
     run.clock.watch = watch
+    if glance:
+        laws = list(laws)
+        first = breaks_at_once(laws, run, seed, announce)
+        laws.sort(key=lambda law: law is not first)
     results = dict(done or {})
     every = {law.name: law for law in implementation.definition.laws}
     for law in laws:
@@ -285,6 +296,21 @@ def judge_laws(
             )  # fmt: skip
         results[law.name] = outcome
         yield outcome
+
+
+def breaks_at_once(laws: Iterable[Law], run: Run, seed: int, announce: Callable[[str, str], None]) -> Law | None:
+    """The first law that breaks on the first case it always tries. Sweeps over sizes are no glance."""
+    for law in laws:
+        claims = run.implementation.claims
+        known = run.implementation.known_at(law.name, run.device, run.format.name)
+        if law.sweeps or known or law.not_claimed(claims) or (law.needs_paths and not run.paths):
+            continue
+        for case in islice(law.cases.always(claims), 1):
+            announce(law.name, repr(case))
+            with _random_from(_seed(law, seed)), suppress(Exception):  # a fault of the suite shows in earnest
+                if not trial(law, run, run.inputs(case)).holds:
+                    return law
+    return None
 
 
 def first_blocker(law: Law, every: Mapping[str, Law], results: Mapping[str, Result]) -> str:

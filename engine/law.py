@@ -68,6 +68,11 @@ class Law:
         """The name without its subject."""
         return self.name.partition(".")[2]
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether one case of it asks at so many sizes that a few cases are enough."""
+        return self.examples < 0.2
+
     def depends_on(self, other: Law) -> bool:
         """Whether this law says nothing while the other is broken."""
         if other.name in self.after:

@@ -99,7 +99,6 @@ class InputErrors:
     q: Array | float = 0.0
     k: Array | float = 0.0
     v: Array | float = 0.0
-    cotangent: Array | float = 0.0
 
 
 def exponent_error(a: Attention, format: Format, given: InputErrors) -> Array:
@@ -148,9 +147,11 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     total = np.where(np.isneginf(a.log_p).all(axis=-1, keepdims=True), 1.0, total)
     extra = np.exp(a.log_p) * np.expm1(eps)
     size = np.abs(a.v) + given.v
-    apart = np.abs(narrow(a.v)[:, :, None] - narrow(a.out)[..., None, :])
-    centred = magnitudes(extra[..., None, :], apart)[..., 0, :]
-    seen = np.isfinite(a.log_p)[..., None]
+    # keys come last, where sums over them are fast
+    apart = np.ascontiguousarray(np.swapaxes(narrow(a.v), -1, -2))[:, :, None] - narrow(a.out)[..., None]
+    np.abs(apart, out=apart)
+    centred = magnitudes(apart, extra[..., None])[..., 0]
+    seen = np.isfinite(a.log_p)[..., None, :]
 
     # where exponents are off by less than 0.4, the quotients stay below what the farthest values allow
     wild = eps.max(axis=(1, 2, 3), initial=0.0) >= 0.4
@@ -158,14 +159,17 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     def limited(quotient: Array, per_key: Array) -> Array:
         """The quotient, or the largest visible value where an exponent is wrong by hundreds and it overflows."""
         if wild.any():
-            largest = np.where(seen[wild], per_key[wild], 0.0).max(axis=-2, initial=0.0)
+            largest = np.where(seen[wild], per_key[wild], 0.0).max(axis=-1, initial=0.0)
             quotient[wild] = np.fmin(quotient[wild], largest)
         return quotient
 
+    def to_each_query(per_key: Array) -> Array:
+        return np.swapaxes(per_key, -1, -2)[:, :, None]
+
     spread = np.nan_to_num(limited(centred / total, apart))
     given_v = np.broadcast_to(given.v, a.v.shape)
-    inherited = limited(magnitudes(raised, given_v) / total, given_v[:, :, None]) if np.any(given.v) else 0.0
-    mass = limited(magnitudes(raised, size) / total, size[:, :, None])
+    inherited = limited(magnitudes(raised, given_v) / total, to_each_query(given_v)) if np.any(given.v) else 0.0
+    mass = limited(magnitudes(raised, size) / total, to_each_query(size))
     g = gamma(2 * keys + 2, format.accumulator)
     stores, lost = 3 * stored(format), stored_underflow(format)
     noise = ((1 + stores) * (1 + g) - 1) * mass
@@ -198,14 +202,13 @@ def gradients(a: Attention, cotangent: Array) -> Gradients:
     )
 
 
-def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputErrors | None = None) -> Gradients:
+def gradient_bound(a: Attention, cotangent: Array, format: Format) -> Gradients:
     """The error that correct gradients may show, by running error analysis through the same steps."""
-    given = given or InputErrors()
     u, half = format.unit, stored(format)
-    p, c = np.exp(a.log_p), np.abs(cotangent) + given.cotangent
-    q, k, v = np.abs(a.q), np.abs(a.k), np.abs(a.v) + given.v
+    p, c = np.exp(a.log_p), np.abs(cotangent)
+    q, k, v = np.abs(a.q), np.abs(a.k), np.abs(a.v)
     # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)
-    p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, given), -1), 1.0)
+    p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, InputErrors()), -1), 1.0)
     p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error)
     underflow = 2 * stored_underflow(format) + format.tiny
     p_error = np.where(np.isfinite(a.log_p), p_error + underflow, 0.0)
@@ -213,14 +216,9 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputE
 
     d_p = magnitudes(cotangent, np.swapaxes(a.v, -1, -2))
     d_p_error = (sums(format, a.v.shape[-1]) + half) * magnitudes(c, np.swapaxes(v, -1, -2))
-    if np.any(given.v) or np.any(given.cotangent):
-        v_off, c_off = np.broadcast_to(given.v, v.shape), np.broadcast_to(given.cotangent, c.shape)
-        d_p_error = d_p_error + magnitudes(c_off, np.swapaxes(np.abs(a.v), -1, -2))
-        d_p_error = d_p_error + magnitudes(c, np.swapaxes(v_off, -1, -2))
     mean = (p * d_p).sum(axis=-1, keepdims=True)
     out_size = magnitudes(most, v)
-    via_out = c * (bound(a, format, given) + sums(format, a.v.shape[-1]) * out_size)
-    via_out = (via_out + given.cotangent * out_size).sum(axis=-1, keepdims=True)
+    via_out = (c * (bound(a, format) + sums(format, a.v.shape[-1]) * out_size)).sum(axis=-1, keepdims=True)
     via_p = (p_error * np.abs(d_p) + most * d_p_error + sums(format, a.k.shape[2]) * most * np.abs(d_p)).sum(
         axis=-1, keepdims=True
     )
@@ -233,11 +231,9 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputE
     scores = np.where(np.isfinite(a.scores), scores, 0.0)
     most_scores = p * centred + scores
 
-    def through(weights: Array, weights_error: Array, other: Array, other_error: Array | float, factor: float) -> Array:
-        size = magnitudes(weights, other + other_error)
-        error = magnitudes(weights_error, other + other_error)
-        if np.any(other_error):
-            error = error + magnitudes(weights, np.broadcast_to(other_error, other.shape))
+    def through(weights: Array, weights_error: Array, other: Array, factor: float) -> Array:
+        size = magnitudes(weights, other)
+        error = magnitudes(weights_error, other)
         error = factor * (error + (sums(format, other.shape[-2]) + 3 * half) * size)
         return error + u * (factor * size + error) + (other.shape[-2] + 2) * (format.eta + format.tiny)
 
@@ -245,11 +241,11 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format, given: InputE
     factor = abs(a.scale)
     group_sum = gamma(a.groups + 2, format.accumulator) + half + u
     d_k, d_v = magnitudes(transposed[1], q) * factor, magnitudes(np.swapaxes(most, -1, -2), c)
-    k_error = through(transposed[1], transposed[0], q, given.q, factor) + group_sum * d_k
+    k_error = through(transposed[1], transposed[0], q, factor) + group_sum * d_k
     p_most, p_off = np.swapaxes(most, -1, -2), np.swapaxes(p_error, -1, -2)
-    v_error = through(p_most, p_off, np.abs(cotangent), given.cotangent, 1.0) + group_sum * d_v
+    v_error = through(p_most, p_off, c, 1.0) + group_sum * d_v
     return Gradients(
-        q=overflow_free(through(most_scores, scores, k, given.k, factor)),
+        q=overflow_free(through(most_scores, scores, k, factor)),
         k=overflow_free(_over_groups(k_error, a.groups)),
         v=overflow_free(_over_groups(v_error, a.groups)),
         scores=overflow_free(scores + format.unit * most_scores),

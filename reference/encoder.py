@@ -18,8 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
-from seqlaws.reference import monte_carlo, multihead, norm
-from seqlaws.reference.monte_carlo import Noise
+from seqlaws.reference import multihead, norm
+from seqlaws.reference.monte_carlo import Noise, spread
 from seqlaws.reference.multihead import over_tokens
 from seqlaws.reference.rounding import Array, Format, narrow
 
@@ -46,8 +46,6 @@ class Encoder:
     x: Array
     w: Weights
     norm_first: bool
-    mask: Array | None
-    empty_row: str
     norm_1: norm.Norm
     attention: multihead.MultiHead
     between: Array
@@ -88,7 +86,7 @@ def evaluate(
         inner, hidden = feed(between)
         norm_2 = norm.evaluate(between + hidden @ w.W_2.T + w.b_2, w.g_2, w.s_2, EPS)
         y = norm_2.y
-    return Encoder(x, w, norm_first, mask, empty_row, norm_1, attention, between, norm_2, inner, hidden, y)
+    return Encoder(x, w, norm_first, norm_1, attention, between, norm_2, inner, hidden, y)
 
 
 def encoder_layer(
@@ -102,9 +100,9 @@ def encoder_layer(
 class _Run:
     """A block that was run with simulated roundings, on copies of its tokens."""
 
-    attention: monte_carlo.Attention
-    norm_1: monte_carlo.Norm
-    norm_2: monte_carlo.Norm
+    attention: multihead.Rounded
+    norm_1: norm.Rounded
+    norm_2: norm.Rounded
     fed: Array
     inner: Array
     y: Array
@@ -112,34 +110,33 @@ class _Run:
 
 def _run(m: Encoder, noise: Noise) -> _Run:
     w, x = m.w, noise.copied(m.x)
-    hiding = noise.copied_mask(m.mask, len(m.x))
     g_1, s_1, g_2, s_2 = map(narrow, (w.g_1, w.s_1, w.g_2, w.s_2))
 
-    def attend(tokens: Array) -> monte_carlo.Attention:
-        return noise.attention((tokens, tokens, tokens), m.attention, hiding, m.empty_row)
+    def attend(tokens: Array) -> multihead.Rounded:
+        return multihead.rounded(noise, (tokens, tokens, tokens), m.attention)
 
     def feed(tokens: Array) -> tuple[Array, Array]:
         inner = noise.linear(tokens, narrow(w.W_1), narrow(w.b_1))
         return inner, noise.linear(np.maximum(inner, 0.0), narrow(w.W_2), narrow(w.b_2))
 
     if m.norm_first:
-        norm_1 = noise.norm(x, g_1, s_1, m.norm_1)
+        norm_1 = norm.rounded(noise, x, g_1, s_1, m.norm_1)
         attention = attend(norm_1.y)
         between = noise.kept(x + attention.out)
-        norm_2 = noise.norm(between, g_2, s_2, m.norm_2)
+        norm_2 = norm.rounded(noise, between, g_2, s_2, m.norm_2)
         inner, out = feed(norm_2.y)
         return _Run(attention, norm_1, norm_2, norm_2.y, inner, noise.kept(between + out))
     attention = attend(x)
-    norm_1 = noise.norm(noise.kept(x + attention.out), g_1, s_1, m.norm_1)
+    norm_1 = norm.rounded(noise, noise.kept(x + attention.out), g_1, s_1, m.norm_1)
     inner, out = feed(norm_1.y)
-    norm_2 = noise.norm(noise.kept(norm_1.y + out), g_2, s_2, m.norm_2)
+    norm_2 = norm.rounded(noise, noise.kept(norm_1.y + out), g_2, s_2, m.norm_2)
     return _Run(attention, norm_1, norm_2, norm_1.y, inner, norm_2.y)
 
 
 def bound(m: Encoder, format: Format) -> Array:
     """The error that a correct block may show on these very numbers, by simulated roundings."""
     noise = Noise.of(m.x, format)
-    return monte_carlo.spread(_run(m, noise).y, m.y, noise)
+    return spread(_run(m, noise).y, m.y, noise)
 
 
 def gradients(m: Encoder, cotangent: Array) -> dict[str, Array]:
@@ -180,14 +177,14 @@ def gradient_bound(m: Encoder, cotangent: Array, format: Format) -> dict[str, Ar
     """
     noise, exact = Noise.of(m.x, format), gradients(m, cotangent)
     ran, start = _run(m, noise), noise.kept(noise.copied(cotangent))
-    sure = np.tile(monte_carlo.spread(ran.inner, m.inner, noise), (noise.copies, 1, 1)) * noise.scale
+    sure = np.tile(spread(ran.inner, m.inner, noise), (noise.copies, 1, 1)) * noise.scale
     tossed = noise.rng.random((noise.copies, *m.inner.shape)) < 0.5
     tossed[0], tossed[1] = True, False
     open_ = np.where(np.abs(ran.inner) <= sure, tossed.reshape(ran.inner.shape), ran.inner > 0)
     found: dict[str, Array] = {}
 
-    def norm_back(part: monte_carlo.Norm, arriving: Array, number: int) -> Array:
-        d_x, found[f"g_{number}"], found[f"s_{number}"] = noise.norm_back(part, arriving)
+    def norm_back(part: norm.Rounded, arriving: Array, number: int) -> Array:
+        d_x, found[f"g_{number}"], found[f"s_{number}"] = norm.rounded_back(noise, part, arriving)
         return d_x
 
     def feed_back(arriving: Array) -> Array:
@@ -198,7 +195,7 @@ def gradient_bound(m: Encoder, cotangent: Array, format: Format) -> dict[str, Ar
         return d_fed
 
     def attend_back(arriving: Array) -> Array:
-        each = noise.attention_back(ran.attention, m.w, arriving)
+        each = multihead.rounded_back(noise, ran.attention, m.w, arriving)
         parts = [each.pop(name) for name in ("query", "key", "value")]
         found.update(each)
         return noise.moved(noise.kept(np.sum(parts, axis=0), 2), noise.unit * np.sum(np.abs(parts), axis=0))
@@ -210,4 +207,4 @@ def gradient_bound(m: Encoder, cotangent: Array, format: Format) -> dict[str, Ar
         d_into_2 = norm_back(ran.norm_2, start, 2)
         d_into_1 = norm_back(ran.norm_1, noise.kept(d_into_2 + feed_back(d_into_2)), 1)
         found["x"] = noise.kept(d_into_1 + attend_back(d_into_1))
-    return {name: monte_carlo.spread(found[name], exact[name], noise) for name in exact}
+    return {name: spread(found[name], exact[name], noise) for name in exact}

@@ -9,14 +9,11 @@ Mary 2019) an error is a sum of many small ones, each smaller than what was draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from seqlaws.reference import attention, multihead, norm
 from seqlaws.reference.rounding import Array, Format, narrow, overflow_free, stored
-from seqlaws.reference.softmax import log_softmax
 
 COPIES = {"of few numbers": 16, "of many": 4}
 FEW = 2000
@@ -95,120 +92,6 @@ class Noise:
         )
         most = np.sqrt((off**2).mean(axis=0).max(axis=-1, keepdims=True, initial=0.0))
         return np.tile(SPREADS / self.scale * most, (self.copies, *[1] * (most.ndim - 1)))
-
-    def norm(self, x: Array, gain: Array, shift: Array, exact: norm.Norm) -> Norm:
-        """A layer norm, of which each step is kept; or folded, so that gain and mean meet before x does.
-
-        A row that roundings may move by half of its own spread could lose it: of such a row nothing is said.
-        """
-        size = np.abs(x).mean(axis=-1, keepdims=True)
-        mean = self.kept(self.summed(x.mean(axis=-1, keepdims=True), size, x.shape[-1]))
-        d = self.moved(self.kept(x - mean), self.scale * self.format.accumulator * (np.abs(x) + size))
-        v = (d * d).mean(axis=-1, keepdims=True)
-        s = self.kept(np.sqrt(self.kept(self.summed(v, v, x.shape[-1]) + exact.eps, 2)), 2)
-        lost = 2 * self.reach(d, narrow(exact.d)) > np.tile(narrow(exact.s), (self.copies, 1, 1))
-        z = np.where(lost, np.nan, self.kept(d / s, 2))
-        folded = 2 * self.scale * self.format.accumulator * (np.abs(x) + size) / s * np.abs(gain)
-        return Norm(z, s, gain, self.moved(self.kept(self.kept(z * gain) + shift), folded))
-
-    def norm_back(self, ran: Norm, arriving: Array) -> tuple[Array, Array, Array]:
-        """What a layer norm sends back to x, to its gain and to its shift; the latter for each copy."""
-        h, n = self.kept(arriving * ran.gain), ran.z.shape[-1]
-        along, across = (h * ran.z).mean(axis=-1, keepdims=True), h.mean(axis=-1, keepdims=True)
-        size = np.abs(h).mean(axis=-1, keepdims=True)
-        along = self.summed(along, np.abs(h * ran.z).mean(axis=-1, keepdims=True), n)
-        inner = h - self.kept(ran.z * along) - self.summed(across, size, n)
-        inner = self.moved(inner, self.unit * (np.abs(h) + np.abs(ran.z * along) + size))
-        ones, products = np.ones((*h.shape[:-1], 1)), self.kept(arriving * ran.z)
-        d_gain, d_shift = self.over_tokens(products, ones), self.over_tokens(arriving, ones)
-        return self.kept(inner / ran.s, 2), d_gain[..., 0], d_shift[..., 0]
-
-    def attention(
-        self, tokens: tuple[Array, Array, Array], exact: multihead.MultiHead, mask: Array | None, empty_row: str
-    ) -> Attention:
-        """Multi-head attention over query, key and value.
-
-        Scores that roundings may move by a half could make another key the winner: of such a row nothing is said.
-        """
-        w, heads = exact.w, exact.inner.q.shape[1]
-        q, k, v = (
-            multihead.split(self.linear(x, narrow(matrix), narrow(offset)), heads)
-            for x, matrix, offset in zip(tokens, (w.W_q, w.W_k, w.W_v), (w.b_q, w.b_k, w.b_v), strict=True)
-        )
-        a = attention.evaluate(q, k, v, mask=mask, empty_row=empty_row)
-        size = abs(a.scale) * (np.abs(q) @ np.swapaxes(np.abs(k), -1, -2))
-        scores = self.kept(self.summed(a.scores, size, q.shape[-1]), 2)
-        empty = ~np.isfinite(a.scores).any(axis=-1, keepdims=True)
-        log_p = np.where(empty, a.log_p, log_softmax(scores, -1))
-        log_p = np.where(self.reach(scores, narrow(exact.inner.scores)) > 0.5, np.nan, log_p)
-        distance = np.where(np.isfinite(log_p), np.abs(log_p), 0.0)
-        # exp(s − l) with the logarithm l of the sum kept from the way there is off by the roundings of s and l
-        top = np.where(np.isfinite(a.scores), np.abs(a.scores), 0.0).max(axis=-1, keepdims=True, initial=0)
-        in_exp = self.scale * (self.format.exp_error + 2 * self.format.accumulator * top) + self.unit * (distance + 3)
-        p = self.moved(np.exp(log_p), in_exp * np.exp(log_p))
-        together = self.kept(np.ones_like(top), 2)
-        kept = 2 * self.scale * self.format.accumulator * (top + np.log(p.shape[-1] + 1.0))
-        p = self.moved(np.ones_like(top), kept) * p
-        out = np.where(np.isnan(a.out), np.nan, self.summed(p @ v, p @ np.abs(v), p.shape[-1]) * together)
-        merged = multihead.merge(self.kept(out))
-        out = self.linear(merged, narrow(w.W_o), narrow(w.b_o))
-        return Attention(tokens, q, k, v, np.where(np.isfinite(a.scores), p, 0.0), float(a.scale), merged, out)
-
-    def attention_back(self, ran: Attention, w: multihead.Weights, arriving: Array) -> dict[str, Array]:
-        """What multi-head attention sends back, by name; "scores" is what an additive mask receives."""
-        heads, found = ran.q.shape[1], {}
-        into_heads, found["W_o"], found["b_o"] = self.linear_back(ran.heads, narrow(w.W_o), arriving)
-        c = multihead.split(into_heads, heads)
-        d_p = self.summed(c @ np.swapaxes(ran.v, -1, -2), np.abs(c) @ np.swapaxes(np.abs(ran.v), -1, -2), c.shape[-1])
-        mean = (ran.p * d_p).sum(axis=-1, keepdims=True)
-        mean = self.summed(mean, (ran.p * np.abs(d_p)).sum(axis=-1, keepdims=True), ran.p.shape[-1])
-        d_s = self.kept(ran.p * self.moved(d_p - mean, self.unit * (np.abs(d_p) + np.abs(mean))), 2)
-        turned = np.swapaxes(d_s, -1, -2), np.swapaxes(ran.p, -1, -2)
-        sums = (
-            (ran.scale * d_s, ran.k),
-            (ran.scale * turned[0], ran.q),
-            (turned[1], c),
-        )
-        found["scores"] = d_s.reshape(self.copies, len(d_s) // self.copies, *d_s.shape[1:])
-        for name, x, (left, right) in zip(("query", "key", "value"), ran.tokens, sums, strict=True):
-            due = self.kept(self.summed(left @ right, np.abs(left) @ np.abs(right), left.shape[-1]), 2)
-            matrix = narrow(getattr(w, f"W_{name[0]}"))
-            d_x, found[f"W_{name[0]}"], found[f"b_{name[0]}"] = self.linear_back(x, matrix, multihead.merge(due))
-            # half types may keep one summand for every head, and their partial sums
-            summands = [np.abs(part @ matrix[rows]) for part, rows in self._by_head(multihead.merge(due), heads)]
-            found[name] = self.moved(d_x, self.unit * np.sum(summands, axis=0))
-        return found
-
-    @staticmethod
-    def _by_head(arriving: Array, heads: int) -> Iterator[tuple[Array, slice]]:
-        width = arriving.shape[-1] // heads
-        for head in range(heads):
-            rows = slice(head * width, (head + 1) * width)
-            yield arriving[..., rows], rows
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A layer norm that was run, with what its way back needs."""
-
-    z: Array
-    s: Array
-    gain: Array
-    y: Array
-
-
-@dataclass(frozen=True)
-class Attention:
-    """A multi-head attention that was run, with what its way back needs; ``heads`` is what enters W_o."""
-
-    tokens: tuple[Array, Array, Array]
-    q: Array
-    k: Array
-    v: Array
-    p: Array
-    scale: float
-    heads: Array
-    out: Array
 
 
 def spread(moved: Array, exact: Array, noise: Noise) -> Array:

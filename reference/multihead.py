@@ -7,18 +7,26 @@ Shapes: query [B,Tq,E], key and value [B,Tk,E]; weights [E,E] and biases [E], y 
 owns the columns h·d … (h+1)·d of q, k and v, with d = E / H and scores divided by √d.
 
 The bound carries the rounding of the projections through attention and through the output
-projection. It presumes what the bound of attention presumes.
+projection. It presumes what the bound of attention presumes. That of the gradients is simulated
+(`monte_carlo`): worst cases multiplied through five sums allow more than there is in a half type.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from seqlaws.reference import attention
+from seqlaws.reference.monte_carlo import Noise, spread
 from seqlaws.reference.rounding import Array, Format, gamma, magnitudes, narrow, overflow_free, stored
+from seqlaws.reference.softmax import log_softmax
+
+# up to here eight times what an average rounding does to a weight, 8 (e^(r/8) − 1), still covers what
+# four times that rounding does: e^(r/2) − 1
+WINNING = 2.0
 
 
 class Weights(Protocol):
@@ -36,12 +44,17 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class MultiHead:
-    """One multi-head attention, computed step by step and kept, so that bounds and gradients can refer to it."""
+    """One multi-head attention, computed step by step and kept, so that bounds and gradients can refer to it.
+
+    ``hiding`` is the mask with causality in it.
+    """
 
     query: Array
     key: Array
     value: Array
     w: Weights
+    hiding: Array | None
+    empty_row: str
     inner: attention.Attention
     heads: Array
     out: Array
@@ -72,14 +85,17 @@ def evaluate(
     alignment: str = "top_left",
 ) -> MultiHead:
     """Multi-head attention with everything it computes on the way."""
+    if is_causal:
+        seen = attention.visibility(query.shape[1], key.shape[1], mask, True, alignment)
+        mask = seen if mask is None or mask.dtype == bool else np.where(seen, mask, -np.inf)
     inner = attention.evaluate(
         split(query @ w.W_q.T + w.b_q, num_heads),
         split(key @ w.W_k.T + w.b_k, num_heads),
         split(value @ w.W_v.T + w.b_v, num_heads),
-        mask=mask, is_causal=is_causal, empty_row=empty_row, alignment=alignment,
+        mask=mask, empty_row=empty_row,
     )  # fmt: skip
     heads = merge(inner.out)
-    return MultiHead(query, key, value, w, inner, heads, heads @ w.W_o.T + w.b_o)
+    return MultiHead(query, key, value, w, mask, empty_row, inner, heads, heads @ w.W_o.T + w.b_o)
 
 
 def mha(
@@ -101,19 +117,15 @@ def mha(
     ).out  # fmt: skip
 
 
-def linear_error(x: Array, x_error: Array | float, matrix: Array, offset: Array | float, format: Format) -> Array:
-    """The error of ``x @ matrix.T + offset`` if x is off by ``x_error``."""
-    weights = np.abs(matrix).T
+def linear_error(x: Array, x_error: Array | float, matrix: Array, offset: Array, format: Format) -> Array:
+    """The error of ``x @ matrix.T + offset`` if x is off by ``x_error``.
+
+    Half types store the product before the offset is added and after.
+    """
+    weights, offset = np.abs(matrix).T, narrow(offset)
     inherited = magnitudes(np.broadcast_to(x_error, x.shape), weights) if np.any(x_error) else np.zeros(1)
-    size = magnitudes(np.abs(x), weights) + inherited
-    return _sum_error(magnitudes(x, matrix.T), inherited, size, offset, matrix.shape[1], format)
-
-
-def _sum_error(
-    products: Array, inherited: Array, size: Array, offset: Array | float, terms: int, format: Format
-) -> Array:
-    """The error of a sum of products and an offset; half types store it before the offset is added and after."""
-    offset = narrow(offset)
+    size, products = magnitudes(np.abs(x), weights) + inherited, magnitudes(x, matrix.T)
+    terms = matrix.shape[1]
     error = inherited + gamma(terms + 8, format.accumulator) * (size + np.abs(offset)) + terms * format.tiny
     error = error + stored(format) * (np.abs(products) + error)
     total: Array = error + stored(format) * (np.abs(products + offset) + error) + 2 * format.eta
@@ -148,29 +160,89 @@ def gradients(m: MultiHead, cotangent: Array) -> dict[str, Array]:
     return found
 
 
-def gradient_bound(m: MultiHead, cotangent: Array, format: Format) -> dict[str, Array]:
-    """The error that correct gradients may show, by running error analysis through the same steps."""
-    num_heads = m.inner.q.shape[1]
-    errors = projection_errors(m, format)
-    heads_error = merge(attention.bound(m.inner, format, errors))
-    arriving = cotangent @ m.w.W_o
-    arriving_error = linear_error(cotangent, 0.0, m.w.W_o.T, 0.0, format)
-    inner = replace(errors, cotangent=split(arriving_error, num_heads))
-    value = attention.gradients(m.inner, split(arriving, num_heads))
-    error = attention.gradient_bound(m.inner, split(arriving, num_heads), format, inner)
+@dataclass(frozen=True)
+class Rounded:
+    """A multi-head attention that was run with simulated roundings, with what its way back needs.
 
-    found = {"scores": error.scores}
-    found["W_o"], found["b_o"] = weight_errors(
-        cotangent, np.zeros_like(cotangent), np.nan_to_num(m.heads), heads_error, format
+    ``heads`` is what enters W_o.
+    """
+
+    tokens: tuple[Array, Array, Array]
+    q: Array
+    k: Array
+    v: Array
+    p: Array
+    scale: float
+    heads: Array
+    out: Array
+
+
+def rounded(noise: Noise, tokens: tuple[Array, Array, Array], exact: MultiHead) -> Rounded:
+    """Multi-head attention over the copies of query, key and value.
+
+    Of a row whose scores roundings may move by WINNING nothing is said: another key could win.
+    """
+    w, heads = exact.w, exact.inner.q.shape[1]
+    q, k, v = (
+        split(noise.linear(x, narrow(matrix), narrow(offset)), heads)
+        for x, matrix, offset in zip(tokens, (w.W_q, w.W_k, w.W_v), (w.b_q, w.b_k, w.b_v), strict=True)
     )
-    for name, letter in (("query", "q"), ("key", "k"), ("value", "v")):
-        came, off = merge(getattr(value, letter)), merge(getattr(error, letter))
-        matrix, x = getattr(m.w, f"W_{letter}"), getattr(m, name)
-        found[f"W_{letter}"], found[f"b_{letter}"] = weight_errors(came, off, x, np.zeros_like(x), format)
-        # half types may also store one summand for every head, and their partial sums
-        partial = (num_heads + 1) * stored(format) * magnitudes(np.abs(came) + off, np.abs(matrix))
-        found[name] = linear_error(came, off, matrix.T, 0.0, format) + partial
-    return {name: overflow_free(array) for name, array in found.items()}
+    mask = noise.copied_mask(exact.hiding, len(exact.query))
+    a = attention.evaluate(q, k, v, mask=mask, empty_row=exact.empty_row)
+    size = abs(a.scale) * (np.abs(q) @ np.swapaxes(np.abs(k), -1, -2))
+    scores = noise.kept(noise.summed(a.scores, size, q.shape[-1]), 2)
+    empty = ~np.isfinite(a.scores).any(axis=-1, keepdims=True)
+    log_p = np.where(empty, a.log_p, log_softmax(scores, -1))
+    log_p = np.where(noise.reach(scores, narrow(exact.inner.scores)) > WINNING, np.nan, log_p)
+    distance = np.where(np.isfinite(log_p), np.abs(log_p), 0.0)
+    # exp(s − l) with the logarithm l of the sum kept from the way there is off by the roundings of s and l
+    top = np.where(np.isfinite(a.scores), np.abs(a.scores), 0.0).max(axis=-1, keepdims=True, initial=0)
+    accumulator = noise.scale * noise.format.accumulator
+    in_exp = noise.scale * noise.format.exp_error + 2 * accumulator * top + noise.unit * (distance + 3)
+    p = noise.moved(np.exp(log_p), in_exp * np.exp(log_p))
+    together = noise.kept(np.ones_like(top), 2)
+    p = noise.moved(np.ones_like(top), 2 * accumulator * (top + np.log(p.shape[-1] + 1.0))) * p
+    out = np.where(np.isnan(a.out), np.nan, noise.summed(p @ v, p @ np.abs(v), p.shape[-1]) * together)
+    merged = merge(noise.kept(out))
+    out = noise.linear(merged, narrow(w.W_o), narrow(w.b_o))
+    return Rounded(tokens, q, k, v, np.where(np.isfinite(a.scores), p, 0.0), float(a.scale), merged, out)
+
+
+def rounded_back(noise: Noise, ran: Rounded, w: Weights, arriving: Array) -> dict[str, Array]:
+    """What multi-head attention sends back, by name; "scores" is what an additive mask receives."""
+    heads, found = ran.q.shape[1], {}
+    into_heads, found["W_o"], found["b_o"] = noise.linear_back(ran.heads, narrow(w.W_o), arriving)
+    c = split(into_heads, heads)
+    d_p = noise.summed(c @ np.swapaxes(ran.v, -1, -2), np.abs(c) @ np.swapaxes(np.abs(ran.v), -1, -2), c.shape[-1])
+    mean = (ran.p * d_p).sum(axis=-1, keepdims=True)
+    mean = noise.summed(mean, (ran.p * np.abs(d_p)).sum(axis=-1, keepdims=True), ran.p.shape[-1])
+    d_s = noise.kept(ran.p * noise.moved(d_p - mean, noise.unit * (np.abs(d_p) + np.abs(mean))), 2)
+    turned = np.swapaxes(d_s, -1, -2), np.swapaxes(ran.p, -1, -2)
+    sums = ((ran.scale * d_s, ran.k), (ran.scale * turned[0], ran.q), (turned[1], c))
+    found["scores"] = d_s.reshape(noise.copies, len(d_s) // noise.copies, *d_s.shape[1:])
+    for name, x, (left, right) in zip(("query", "key", "value"), ran.tokens, sums, strict=True):
+        due = noise.kept(noise.summed(left @ right, np.abs(left) @ np.abs(right), left.shape[-1]), 2)
+        matrix = narrow(getattr(w, f"W_{name[0]}"))
+        d_x, found[f"W_{name[0]}"], found[f"b_{name[0]}"] = noise.linear_back(x, matrix, merge(due))
+        # half types may keep one summand for every head, and their partial sums
+        summands = [np.abs(part @ matrix[rows]) for part, rows in _by_head(merge(due), heads)]
+        found[name] = noise.moved(d_x, noise.unit * np.sum(summands, axis=0))
+    return found
+
+
+def _by_head(arriving: Array, heads: int) -> Iterator[tuple[Array, slice]]:
+    width = arriving.shape[-1] // heads
+    for head in range(heads):
+        rows = slice(head * width, (head + 1) * width)
+        yield arriving[..., rows], rows
+
+
+def gradient_bound(m: MultiHead, cotangent: Array, format: Format) -> dict[str, Array]:
+    """The error that correct gradients may show, by simulated roundings there and back."""
+    noise = Noise.of(m.query, format)
+    ran = rounded(noise, (noise.copied(m.query), noise.copied(m.key), noise.copied(m.value)), m)
+    found = rounded_back(noise, ran, m.w, noise.kept(noise.copied(cotangent)))
+    return {name: spread(found[name], exact, noise) for name, exact in gradients(m, cotangent).items()}
 
 
 def sum_error(parts: list[Array], errors: list[Array], format: Format) -> Array:
@@ -184,20 +256,3 @@ def over_tokens(left: Array, right: Array) -> Array:
     """Σ over batch and time of left ⊗ right: [B,T,N] and [B,T,M] give [N,M]."""
     total: Array = (left.swapaxes(1, 2) @ right).sum(axis=0)
     return total
-
-
-def weight_errors(
-    arriving: Array, arriving_error: Array, x: Array, x_error: Array, format: Format
-) -> tuple[Array, Array]:
-    """The errors of a linear map's weight and bias gradients, which are sums over all tokens."""
-    tokens, most = arriving.shape[0] * arriving.shape[1], np.abs(arriving) + arriving_error
-
-    def summed(left: Array, right: Array) -> Array:
-        return over_tokens(narrow(left), narrow(right))
-
-    inherited = summed(arriving_error, np.abs(x)) + summed(most, x_error)
-    size = summed(most, np.abs(x) + x_error)
-    matrix = _sum_error(summed(arriving, x), inherited, size, 0.0, tokens, format)
-    over = (0, 1)
-    offset = _sum_error(arriving.sum(over), arriving_error.sum(over), most.sum(over), 0.0, tokens, format)
-    return matrix, offset

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqlaws.reference.rounding import Array, Format, gamma, overflow_free, stored
+from seqlaws.reference.monte_carlo import Noise
+from seqlaws.reference.rounding import Array, Format, gamma, narrow, overflow_free, stored
 
 
 @dataclass(frozen=True)
@@ -73,32 +74,28 @@ class Errors:
     z: Array
 
 
-def errors(m: Norm, format: Format, given: Array | float = 0.0) -> Errors:
-    """The errors of the steps, if x itself is off by ``given``.
+def errors(m: Norm, format: Format) -> Errors:
+    """The errors of the steps.
 
     A mean by any order of summation, by running updates or by merged blocks is off by γ(n+16)·max|x|.
     The squares that are summed by Welford's updates are those of distances from running means, which
-    are off by as much; merging blocks triples what rounding, not ``given``, does to the variance.
+    are off by as much; merging blocks triples what rounding does to the variance.
     """
     n, ua, us = m.x.shape[-1], format.accumulator, stored(format)
     lost = format.tiny + (format.eta if format.half else 0.0)
-    size = np.abs(m.x) + given
-    handed = np.broadcast_to(given, m.x.shape)
-    offset, own = np.zeros_like(m.mean), np.zeros_like(m.x)
+    offset, d = np.zeros_like(m.mean), np.zeros_like(m.x)
     if m.centred:
-        offset = gamma(n + 16, ua) * size.max(axis=-1, keepdims=True) + 3 * lost
-        offset = offset + 3 * us * (np.abs(m.mean) + offset + _mean(handed))
-        handed = handed + _mean(handed)
+        offset = gamma(n + 16, ua) * np.abs(m.x).max(axis=-1, keepdims=True) + 3 * lost
+        offset = offset + 3 * us * (np.abs(m.mean) + offset)
     if m.centred or us:
-        own = offset + (ua + us) * (np.abs(m.d) + offset + handed) + lost
-    raw = size + np.abs(m.mean) + offset + handed
-    d = own + handed
-    spread, spread_of_own = np.sqrt(_mean(d * d)), np.sqrt(_mean(own * own))
+        d = offset + (ua + us) * (np.abs(m.d) + offset) + lost
+    raw = np.abs(m.x) + np.abs(m.mean) + offset
+    spread = np.sqrt(_mean(d * d))
     # the root of the mean square is a norm: an error of d changes it by no more than its own norm; what
-    # updates and merges do besides is 4 (√v + spread)·spread of their own
+    # updates and merges do besides is 4 (√v + spread)·spread
     root = np.sqrt(m.v)
     most = (root + spread) ** 2
-    rounding = 4 * spread_of_own * (root + spread) + (gamma(n + 16, ua) + 4 * us) * most + 4 * lost
+    rounding = 4 * spread * (root + spread) + (gamma(n + 16, ua) + 4 * us) * most + 4 * lost
     rounding = rounding + (ua + us) * (2 * m.eps + most + rounding) + 2 * lost
     # the denominator never falls below ε itself
     floor = np.maximum(m.eps * (1 - 4 * (ua + us)) - 3 * lost, 0.0)
@@ -107,7 +104,7 @@ def errors(m: Norm, format: Format, given: Array | float = 0.0) -> Errors:
         inverse = np.sqrt((m.v + m.eps) / lowest)
     inverse = inverse * (1 + gamma(8, ua) + 2 * us) - 1
     z = (d + (np.abs(m.d) + d) * inverse + (4 * ua + 3 * us) * (1 + inverse) * raw) / m.s + 2 * lost
-    return Errors(offset + _mean(np.broadcast_to(given, m.x.shape)) * m.centred, raw, inverse, z)
+    return Errors(offset, raw, inverse, z)
 
 
 def output_error(m: Norm, e: Errors, format: Format) -> Array:
@@ -125,9 +122,9 @@ def _folds(format: Format) -> float:
     return format.accumulator / (format.accumulator + stored(format))
 
 
-def bound(m: Norm, format: Format, given: Array | float = 0.0) -> Array:
-    """The error that a correct normalisation may show on these very numbers, if x is off by ``given``."""
-    return overflow_free(output_error(m, errors(m, format, given), format))
+def bound(m: Norm, format: Format) -> Array:
+    """The error that a correct normalisation may show on these very numbers."""
+    return overflow_free(output_error(m, errors(m, format), format))
 
 
 def gradients(m: Norm, cotangent: Array) -> dict[str, Array]:
@@ -140,20 +137,17 @@ def gradients(m: Norm, cotangent: Array) -> dict[str, Array]:
     return {"x": inner / m.s, "gain": (cotangent * m.z).sum(axis=over), "shift": cotangent.sum(axis=over)}
 
 
-def gradient_bound(
-    m: Norm, cotangent: Array, format: Format, given: Array | float = 0.0, arriving: Array | float = 0.0
-) -> dict[str, Array]:
-    """The error that correct gradients may show, if x is off by ``given`` and the cotangent by ``arriving``.
+def gradient_bound(m: Norm, cotangent: Array, format: Format) -> dict[str, Array]:
+    """The error that correct gradients may show.
 
     A backward pass may take Σ h ⊙ x and Σ h instead of Σ h ⊙ z, which costs the size of x and mean;
     one through every step of the definition adds the mean of a d that does not quite sum to 0.
     """
     n, ua, us = m.x.shape[-1], format.accumulator, stored(format)
-    e = errors(m, format, given)
+    e = errors(m, format)
     lost = format.tiny + (format.eta if format.half else 0.0)
     h = cotangent * m.gain
-    h_error = arriving * np.abs(m.gain)
-    h_error = h_error + 2 * (ua + us) * (np.abs(h) + h_error) + 2 * lost
+    h_error = 2 * (ua + us) * np.abs(h) + 2 * lost
     most, z = np.abs(h) + h_error, np.abs(m.z) + e.z
     sums = gamma(n + 16, ua) + 4 * us
     grown = 1 + e.inverse
@@ -185,12 +179,48 @@ def gradient_bound(
     over = tuple(range(m.x.ndim - 1))
     rows = int(np.prod(m.x.shape[:-1]))
     tokens = gamma(rows + 16, ua) + 4 * us
-    sent = np.abs(cotangent) + arriving
-    for name, value, off in (
-        ("gain", z, np.abs(cotangent) * e.z + arriving * z),
-        ("shift", np.ones_like(z), np.broadcast_to(arriving, z.shape)),
-    ):
+    sent = np.abs(cotangent)
+    for name, value, off in (("gain", z, sent * e.z), ("shift", np.ones_like(z), np.zeros_like(z))):
         size = (sent * value).sum(axis=over)
         total = off.sum(axis=over) + tokens * size + (rows + 4) * lost
         found[name] = total + format.unit * (size + total) + format.eta
     return {name: overflow_free(array) for name, array in found.items()}
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A layer norm that was run with simulated roundings, with what its way back needs."""
+
+    z: Array
+    s: Array
+    gain: Array
+    y: Array
+
+
+def rounded(noise: Noise, x: Array, gain: Array, shift: Array, exact: Norm) -> Rounded:
+    """A layer norm, of which each step is kept; or folded, so that gain and mean meet before x does.
+
+    A row that roundings may move by half of its own spread could lose it: of such a row nothing is said.
+    """
+    size, accumulator = np.abs(x).mean(axis=-1, keepdims=True), noise.scale * noise.format.accumulator
+    mean = noise.kept(noise.summed(x.mean(axis=-1, keepdims=True), size, x.shape[-1]))
+    d = noise.moved(noise.kept(x - mean), accumulator * (np.abs(x) + size))
+    v = (d * d).mean(axis=-1, keepdims=True)
+    s = noise.kept(np.sqrt(noise.kept(noise.summed(v, v, x.shape[-1]) + exact.eps, 2)), 2)
+    lost = 2 * noise.reach(d, narrow(exact.d)) > np.tile(narrow(exact.s), (noise.copies, 1, 1))
+    z = np.where(lost, np.nan, noise.kept(d / s, 2))
+    folded = 2 * accumulator * (np.abs(x) + size) / s * np.abs(gain)
+    return Rounded(z, s, gain, noise.moved(noise.kept(noise.kept(z * gain) + shift), folded))
+
+
+def rounded_back(noise: Noise, ran: Rounded, arriving: Array) -> tuple[Array, Array, Array]:
+    """What a layer norm sends back to x, to its gain and to its shift; the latter for each copy."""
+    h, n = noise.kept(arriving * ran.gain), ran.z.shape[-1]
+    along, across = (h * ran.z).mean(axis=-1, keepdims=True), h.mean(axis=-1, keepdims=True)
+    size = np.abs(h).mean(axis=-1, keepdims=True)
+    along = noise.summed(along, np.abs(h * ran.z).mean(axis=-1, keepdims=True), n)
+    inner = h - noise.kept(ran.z * along) - noise.summed(across, size, n)
+    inner = noise.moved(inner, noise.unit * (np.abs(h) + np.abs(ran.z * along) + size))
+    ones, products = np.ones((*h.shape[:-1], 1)), noise.kept(arriving * ran.z)
+    d_gain, d_shift = noise.over_tokens(products, ones), noise.over_tokens(arriving, ones)
+    return noise.kept(inner / ran.s, 2), d_gain[..., 0], d_shift[..., 0]

@@ -229,3 +229,25 @@ def test_fail_fast_ends_with_the_first_red_result() -> None:
     report = judge_all([wrong, wrong], laws="*s_to_one", fail_fast=True, command=command, heard=hear)
     assert heard == ["mine broken"]
     assert "Again:    judge mine --law softmax.sums_to_one" in report.broken[0].card
+
+
+def test_fail_fast_takes_a_glance_at_every_law_first() -> None:
+    heard: list[str] = []
+    wrong = softmax(lambda x, dim: 2 * torch.softmax(x, dim))
+    judge_all([wrong], dtypes=["float32"], fail_fast=True, heard=lambda result, judged: heard.append(result.status))
+    assert heard == ["broken"]
+
+
+def test_what_ends_the_process_at_the_first_glance_is_broken() -> None:
+    report = judge_all([softmax(lambda x, dim: os._exit(3))], dtypes=["float32"], fail_fast=True)
+    assert [result.status for result in report] == ["broken"]
+    assert report.broken[0].message == "the process exited with status 3"
+
+
+def test_what_no_glance_shows_is_found_all_the_same() -> None:
+    def fooled(x: torch.Tensor, dim: int) -> torch.Tensor:
+        return torch.softmax(x, dim) * (2 if x.shape[dim] > 100 else 1)
+
+    report = judge_all([softmax(fooled)], dtypes=["float32"], fail_fast=True)
+    statuses = [result.status for result in report]
+    assert statuses.count("broken") == 1 and statuses[-1] == "broken" and len(statuses) > 1

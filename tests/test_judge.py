@@ -133,6 +133,14 @@ def test_a_fault_of_the_suite_is_an_error_and_not_a_broken_law(passing_law: Call
     assert "in the law itself" in result.message
 
 
+def test_a_sweep_draws_nothing_in_the_quick_profile(passing_law: Callable[..., Law]) -> None:
+    sweep = passing_law(lambda f, x: HOLDS, examples=0.1)
+    run = Run(softmax(), "cpu", "float32")
+    fixed = sum(run.inputs(case).rows for case in sweep.cases.always(run.implementation.claims))
+    cases = {profile: judge_law(sweep, run, profile=profile, seed=0).cases for profile in ("quick", "default")}
+    assert cases["quick"] == fixed < cases["default"]
+
+
 def test_a_law_that_returns_no_verdict_is_an_error(passing_law: Callable[..., Law]) -> None:
     made = passing_law(lambda f, x: True)  # type: ignore[arg-type, return-value]
     assert judge_law(made, Run(softmax(), "cpu", "float32"), profile="quick", seed=0).status == "error"

@@ -153,15 +153,15 @@ def adapted(case: AttentionCase, claims: Claims, keep_mask: bool = False) -> Att
     return case
 
 
-TYPICAL = AttentionCase(127, 2, 2, 5, 7, 3, 11, seed=1)
+TYPICAL = AttentionCase(383, 2, 2, 5, 7, 3, 11, seed=1)
 TRAPS = (
     TYPICAL,
     AttentionCase(2, 2, 2, 33, 130, 8, 5, mask="bool", seed=2),  # beyond two tiles of 64 keys
     AttentionCase(2, 1, 1, 65, 65, 4, 4, causal=True, seed=3),
     AttentionCase(4, 4, 4, 4, 4, 4, 4, mask="float", mask_axes="B1QK", seed=4),  # every size the same
     AttentionCase(5, 5, 5, 3, 7, 2, 3, mask="bool", mask_axes="B11K", pattern="left", seed=5),  # B == H
-    AttentionCase(53, 6, 2, 9, 4, 16, 7, causal=True, mask="bool", mask_axes="11QK", scale=0.3, seed=6),
-    AttentionCase(31, 8, 1, 8, 3, 5, 6, mask="float", mask_axes="1HQK", seed=7),  # Tq == H
+    AttentionCase(149, 6, 2, 9, 4, 16, 7, causal=True, mask="bool", mask_axes="11QK", scale=0.3, seed=6),
+    AttentionCase(151, 8, 1, 8, 3, 5, 6, mask="float", mask_axes="1HQK", seed=7),  # Tq == H
     AttentionCase(1, 3, 1, 1, 6, 9, 2, mask="bool", pattern="right", seed=8),  # one entry, one query
     AttentionCase(2, 1, 1, 3, 5, 128, 65, seed=10),  # wide heads
     AttentionCase(2, 1, 1, 65, 130, 4, 4, causal=True, fill="rising", seed=11),
