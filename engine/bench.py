@@ -12,7 +12,6 @@ import pytest
 
 from seqlaws.checking import fallen, must_answer
 from seqlaws.guard import Child, Died, Line, one_thread, why_unguarded
-from seqlaws.implementation import Implementation
 from seqlaws.judge import PROFILES, Tally, blocked, conclude, first_blocker, hypothesis_test
 from seqlaws.law import Law
 from seqlaws.result import Result
@@ -27,14 +26,13 @@ Place = tuple[int, str, str]  # an implementation, a device and a dtype
 class Trial:
     """A law made ready to be tried under the active Hypothesis profile."""
 
-    def __init__(self, law: Law, implementation: Implementation, device: str, dtype: str, command: str) -> None:
-        self.law, self.command = law, command
-        self.run = Run(implementation, device, dtype)
-        self.tally = Tally()
+    def __init__(self, law: Law, run: Run, command: str) -> None:
+        self.law, self.run, self.command = law, run, command
+        self.tally, implementation = Tally(), run.implementation
         always = law.cases.always(implementation.claims)
         test: Any = hypothesis_test(law, self.run, self.tally, always)
         # what Hypothesis's plugin does for parametrised tests: an entry of its own in the example database
-        key = f"{implementation.name}::{law.name}[{device}-{dtype}]"
+        key = f"{implementation.name}::{law.name}[{run.device}-{run.format.name}]"
         test.hypothesis.inner_test._hypothesis_internal_add_digest = key.encode()
         self.test: Callable[[], None] = _settings(law)(test)
 
@@ -82,6 +80,7 @@ class Bench:
         self._results: dict[Place, dict[str, Result]] = defaultdict(dict)
         self._notes: dict[str, str] = {}
         self._child: tuple[tuple[int, str], Child] | None = None
+        self._run: tuple[Place, Run] | None = None
 
     @classmethod
     def of(cls, session: pytest.Session) -> Bench:
@@ -109,6 +108,12 @@ class Bench:
                 result = blocked(result, blocker) if blocker else result
         results[item.law.name] = result
         return Outcome(result, at[blocker] if blocker else None, self._note(item.device))
+
+    def run(self, item: LawItem) -> Run:
+        """What the laws of an item's place call; of one place at a time, since it keeps what many of them try."""
+        if self._run is None or self._run[0] != item.place:
+            self._run = item.place, Run(item.implementation, item.device, item.dtype)
+        return self._run[1]
 
     def end(self) -> None:
         """End the child, if there is one."""

@@ -224,6 +224,14 @@ def warm_up() -> None:
     _draw_once()
 
 
+@cache
+def _load_late() -> None:
+    """What every child would have to do after torch is loaded."""
+    with suppress(ImportError):
+        import torch.fx.experimental.symbolic_shapes  # noqa: F401 - a computer algebra system, which some layers need
+    _draw_once()  # which asks of every module whether the constants in it are the user's
+
+
 def _draw_once() -> None:
     from hypothesis import given, settings, strategies
 
@@ -239,17 +247,13 @@ def _draw_once() -> None:
 def one_thread(several: bool) -> Iterator[None]:
     """One thread for torch, here and in the children made here; the caller's number afterwards.
 
-    Before ``several`` children are made, what torch loads late is loaded here: some of its layers
-    need a computer algebra system, which takes half a second.
+    Before ``several`` children are made, what each of them would load is loaded here, which takes half a second.
     """
     warm_up()
     import torch
 
     if several:
-        with suppress(ImportError):
-            import torch.fx.experimental.symbolic_shapes
-        _draw_once()  # which asks of every module whether the constants in it are the user's
-
+        _load_late()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()  # what there is now stays: no child needs to look through it for garbage

@@ -121,7 +121,7 @@ class LawItem(_Item):
     @cached_property
     def trial(self) -> Trial:
         """The law made ready to be tried, once."""
-        return Trial(self.law, self.implementation, self.device, self.dtype, self.command)
+        return Trial(self.law, Bench.of(self.session).run(self), self.command)
 
     @property
     def obj(self) -> Any:
