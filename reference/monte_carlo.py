@@ -52,24 +52,38 @@ class Noise:
         """The roundoff of a result that is kept in the input's format, as half types may."""
         return self.scale * max(self.format.accumulator, stored(self.format))
 
-    def moved(self, value: Array, by: Array) -> Array:
-        """A value moved up or down by some amount; what is not finite stays."""
-        drawn = self.rng.standard_normal(value.shape)
-        return np.asarray(np.where(np.isfinite(value), value + drawn * np.where(np.isfinite(by), by, 0.0), value))
+    def moved(self, value: Array, *by: Array) -> Array:
+        """A value moved up or down by some amounts, each with a root mean square of its own; infinity stays."""
+        spread = by[0] if len(by) == 1 else np.sqrt(sum(each * each for each in by))
+        if not np.isfinite(spread).all():
+            spread = np.where(np.isfinite(spread), spread, 0.0)
+        drawn = self.rng.random(np.broadcast_shapes(value.shape, spread.shape))
+        drawn -= 0.5
+        drawn *= np.sqrt(12.0) * spread
+        drawn += value
+        return drawn
 
     def kept(self, value: Array, times: float = 1.0) -> Array:
         """A result after so many roundings."""
-        return self.moved(value, times * self.unit * np.abs(value) + self.scale * self.format.eta)
+        return self.moved(value, self.rounding(value, times))
+
+    def rounding(self, value: Array, times: float = 1.0) -> Array:
+        """What so many roundings do to a value that is kept."""
+        return np.asarray(times * self.unit * np.abs(value) + self.scale * self.format.eta)
 
     def summed(self, value: Array, size: Array, terms: int) -> Array:
         """A sum of terms whose sizes add up to ``size``, in any order, and kept."""
-        rounding = self.scale * self.format.accumulator * np.sqrt(terms + 4)
-        return self.kept(self.moved(value, rounding * size))
+        return self.moved(value, self.summing(size, terms), self.rounding(value))
+
+    def summing(self, size: Array, terms: int) -> Array:
+        """What the roundings of a sum of terms do whose sizes add up to ``size``."""
+        return np.asarray(self.scale * self.format.accumulator * np.sqrt(terms + 4) * size)
 
     def linear(self, x: Array, matrix: Array, offset: Array) -> Array:
         """``x @ matrix.T + offset``, with the product perhaps kept before the offset is added."""
-        size = np.abs(x) @ np.abs(matrix).T + np.abs(offset)
-        return self.kept(self.summed(x @ matrix.T, size, matrix.shape[1]) + offset)
+        size, product = np.abs(x) @ np.abs(matrix).T + np.abs(offset), x @ matrix.T
+        value = product + offset
+        return self.moved(value, self.summing(size, matrix.shape[1]), self.rounding(product), self.rounding(value))
 
     def linear_back(self, x: Array, matrix: Array, arriving: Array) -> tuple[Array, Array, Array]:
         """What a linear map sends back to x, to its matrix and to its offset; the latter for each copy."""
@@ -83,7 +97,7 @@ class Noise:
         left, right = (each.reshape(self.copies, terms, each.shape[-1]) for each in (left, right))
         total = np.swapaxes(left, 1, 2) @ right
         walk = np.sqrt(np.swapaxes(left**2, 1, 2) @ right**2)
-        return self.kept(self.moved(total, self.unit * np.sqrt(terms) * (walk + np.abs(total))), 2)
+        return self.moved(total, self.unit * np.sqrt(terms) * (walk + np.abs(total)), self.rounding(total, 2))
 
     def reach(self, moved: Array, exact: Array) -> Array:
         """How far roundings may move a row at most, for each copy: SPREADS times what they do on average."""

@@ -15,7 +15,7 @@ from seqlaws.law import STRUCTURE, Law, law
 from seqlaws.result import Result
 from seqlaws.run import Run
 from seqlaws.spec.softmax import SoftmaxCase
-from seqlaws.subject import SUBJECTS
+from seqlaws.subject import SUBJECTS, Cases
 from seqlaws.verdict import HOLDS, Verdict, vacuous
 
 
@@ -134,11 +134,25 @@ def test_a_fault_of_the_suite_is_an_error_and_not_a_broken_law(passing_law: Call
 
 
 def test_a_sweep_draws_nothing_in_the_quick_profile(passing_law: Callable[..., Law]) -> None:
-    sweep = passing_law(lambda f, x: HOLDS, examples=0.1)
+    shared = SUBJECTS["softmax"].cases
+    sweep = passing_law(lambda f, x: HOLDS, cases=Cases(shared.always, shared.strategy), examples=0.1)
     run = Run(softmax(), "cpu", "float32")
     fixed = sum(run.inputs(case).rows for case in sweep.cases.always(run.implementation.claims))
     cases = {profile: judge_law(sweep, run, profile=profile, seed=0).cases for profile in ("quick", "default")}
     assert cases["quick"] == fixed < cases["default"]
+
+
+def test_a_law_that_calls_often_tries_fewer_of_the_shared_cases_in_the_quick_profile(
+    passing_law: Callable[..., Law],
+) -> None:
+    tried: dict[str, list[int]] = {"quick": [], "default": []}
+    often = passing_law(lambda f, x: tried[profile].append(id(x)) or HOLDS, examples=0.5)  # type: ignore[func-returns-value]
+    run = Run(softmax(), "cpu", "float32")
+    shared = {id(run.inputs(case)) for case in often.cases.always(run.implementation.claims)}
+    for profile in tried:
+        judge_law(often, run, profile=profile, seed=0)
+    assert shared <= set(tried["default"])
+    assert len(shared & set(tried["quick"])) == 1 + len(shared) // 2
 
 
 def test_a_law_that_returns_no_verdict_is_an_error(passing_law: Callable[..., Law]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,15 +154,15 @@ def adapted(case: AttentionCase, claims: Claims, keep_mask: bool = False) -> Att
     return case
 
 
-TYPICAL = AttentionCase(383, 2, 2, 5, 7, 3, 11, seed=1)
+TYPICAL = AttentionCase(191, 2, 2, 5, 7, 3, 11, seed=1)
 TRAPS = (
     TYPICAL,
     AttentionCase(2, 2, 2, 33, 130, 8, 5, mask="bool", seed=2),  # beyond two tiles of 64 keys
     AttentionCase(2, 1, 1, 65, 65, 4, 4, causal=True, seed=3),
     AttentionCase(4, 4, 4, 4, 4, 4, 4, mask="float", mask_axes="B1QK", seed=4),  # every size the same
     AttentionCase(5, 5, 5, 3, 7, 2, 3, mask="bool", mask_axes="B11K", pattern="left", seed=5),  # B == H
-    AttentionCase(149, 6, 2, 9, 4, 16, 7, causal=True, mask="bool", mask_axes="11QK", scale=0.3, seed=6),
-    AttentionCase(151, 8, 1, 8, 3, 5, 6, mask="float", mask_axes="1HQK", seed=7),  # Tq == H
+    AttentionCase(131, 6, 2, 9, 4, 16, 7, causal=True, mask="bool", mask_axes="11QK", scale=0.3, seed=6),
+    AttentionCase(127, 8, 1, 8, 3, 5, 6, mask="float", mask_axes="1HQK", seed=7),  # Tq == H
     AttentionCase(1, 3, 1, 1, 6, 9, 2, mask="bool", pattern="right", seed=8),  # one entry, one query
     AttentionCase(2, 1, 1, 3, 5, 128, 65, seed=10),  # wide heads
     AttentionCase(2, 1, 1, 65, 130, 4, 4, causal=True, fill="rising", seed=11),
@@ -193,47 +194,52 @@ def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
         return seen
 
     def strategy(claims: Claims) -> SearchStrategy[AttentionCase]:
-        from hypothesis import strategies as st
-
-        # made once: strategies made anew for each draw cost more than the draw
-        one_of, length, index = st.sampled_from, st.sampled_from(SIZES + BORDERS), st.integers(0, 7)
-        groups, widths, scales = (
-            one_of(GROUPS),
-            one_of((1, 2, 3, 5, 8, 13, 16, 24, 33, 65, 128)),
-            one_of((None, 0.5, 1.0, 0.11)),
-        )
-        masks, mask_axes, patterns = one_of(("none", "bool", "float")), one_of(MASK_SHAPES), one_of(PATTERNS)
-        flag, fills, seeds = st.booleans(), one_of(("mixed", *FILLS)), st.integers(0, 2**32 - 1)
-
-        @st.composite
-        def build(draw: Any) -> AttentionCase:
-            heads, kv_heads = draw(groups)
-            q_len = draw(length)
-            kv_len = q_len if draw(flag) and draw(flag) else draw(length)
-            d_k = draw(widths)
-            if d_k > 24:  # wide heads cost too much to be long as well
-                q_len, kv_len = min(q_len, 9), min(kv_len, 9)
-            drawn = AttentionCase(
-                _affordable((1, heads, q_len, 64, 96, 128, 192, 256)[draw(index)], heads * q_len * kv_len * d_k),
-                heads,
-                kv_heads,
-                q_len,
-                kv_len,
-                d_k,
-                (d_k, 1, 4, 7)[draw(index) % 4],
-                draw(masks),
-                draw(mask_axes),
-                draw(patterns),
-                draw(flag),
-                draw(scales),
-                draw(fills),
-                draw(seeds),
-            )
-            return adapted(settle(drawn, draw(index)), claims, keep_mask)
-
-        return build()
+        return _drawn().map(lambda found: adapted(settle(*found), claims, keep_mask))
 
     return Cases(always, strategy)
+
+
+@cache
+def _drawn() -> SearchStrategy[tuple[AttentionCase, int]]:
+    """Any case, and the index of what a law fixes in it; made once, for Hypothesis reads its source each time."""
+    from hypothesis import strategies as st
+
+    one_of, length, index = st.sampled_from, st.sampled_from(SIZES + SIZES + BORDERS), st.integers(0, 7)
+    groups, widths, scales = (
+        one_of(GROUPS),
+        one_of((1, 2, 3, 5, 8, 13, 16, 24, 33, 65, 128)),
+        one_of((None, 0.5, 1.0, 0.11)),
+    )
+    masks, mask_axes, patterns = one_of(("none", "bool", "float")), one_of(MASK_SHAPES), one_of(PATTERNS)
+    flag, fills, seeds = st.booleans(), one_of(("mixed", *FILLS)), st.integers(0, 2**32 - 1)
+
+    @st.composite
+    def build(draw: Any) -> tuple[AttentionCase, int]:
+        heads, kv_heads = draw(groups)
+        q_len = draw(length)
+        kv_len = q_len if draw(flag) and draw(flag) else draw(length)
+        d_k = draw(widths)
+        if d_k > 24:  # wide heads cost too much to be long as well
+            q_len, kv_len = min(q_len, 9), min(kv_len, 9)
+        drawn = AttentionCase(
+            _affordable((1, heads, q_len, 128, 192, 256, 384, 512)[draw(index)], heads * q_len * kv_len * d_k),
+            heads,
+            kv_heads,
+            q_len,
+            kv_len,
+            d_k,
+            (d_k, 1, 4, 7)[draw(index) % 4],
+            draw(masks),
+            draw(mask_axes),
+            draw(patterns),
+            draw(flag),
+            draw(scales),
+            draw(fills),
+            draw(seeds),
+        )
+        return drawn, draw(index)
+
+    return build()
 
 
 def _affordable(batch: int, cost: int) -> int:
