@@ -1,5 +1,7 @@
 """Sub-cases per second: many rows in a case against the same laws drawing one row at a time.
 
+A case of ALiBi is a table and one of a tokenizer a text: these have no rows.
+
 python benchmarks/throughput.py [SUBJECT]
 """
 
@@ -12,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from verdicts import TARGETS as SUBJECT_TARGETS
 
 from seqlaws.implementation import Implementation
 from seqlaws.judge import judge_laws
@@ -19,28 +22,30 @@ from seqlaws.law import Law
 from seqlaws.subject import Cases, Claims
 from seqlaws.targets import resolve
 
-TARGETS = {
-    "softmax": "torch.softmax",
-    "attention": "torch.nn.functional.scaled_dot_product_attention.math",
-    "multihead": "torch.nn.MultiheadAttention",
-}
-# laws that hold by looking at several rows, or that sweep sizes within one case, say nothing about one row
-ROWS = {"softmax": lambda case: replace(case, shape=_one_row(case)), "attention": lambda case: replace(case, batch=1),
-        "multihead": lambda case: replace(case, batch=1)}  # fmt: skip
+TARGETS = {subject: target for subject, target in SUBJECT_TARGETS.items() if subject not in ("alibi", "tokens")}
 
 
-def _one_row(case: Any) -> tuple[int, ...]:
-    return tuple(size if axis == case.dim % len(case.shape) else 1 for axis, size in enumerate(case.shape))
+def one_row(case: Any) -> Any:
+    """The same case with a single sub-case: one batch entry, one row or one place."""
+    if hasattr(case, "per_row"):
+        return replace(case, batch=1, heads=1, length=1)
+    if hasattr(case, "batch"):
+        return replace(case, batch=1)
+    if hasattr(case, "rows") and hasattr(case, "length"):
+        return replace(case, rows=None, length=1)
+    kept = (
+        case.dim % len(case.shape) if hasattr(case, "dim") else None if hasattr(case, "rows") else len(case.shape) - 1
+    )
+    return replace(case, shape=tuple(size if axis == kept else 1 for axis, size in enumerate(case.shape)))
 
 
 def one_at_a_time(law: Law) -> Law:
     """The same law on cases of a single row."""
-    shrink = ROWS[law.subject]
 
     def always(claims: Claims) -> Iterable[Any]:
-        return dict.fromkeys(shrink(case) for case in law.cases.always(claims))
+        return dict.fromkeys(one_row(case) for case in law.cases.always(claims))
 
-    return replace(law, cases=Cases(always, lambda claims: law.cases.strategy(claims).map(shrink)))
+    return replace(law, cases=Cases(always, lambda claims: law.cases.strategy(claims).map(one_row)))
 
 
 def rate(implementation: Implementation, laws: list[Law]) -> tuple[int, float]:
@@ -59,9 +64,7 @@ def main(subjects: list[str]) -> None:
         rate(implementation, laws[:5])
         (many, in_many), (few, in_few) = rate(implementation, laws), rate(implementation, [*map(one_at_a_time, laws)])
         fast, slow = many / in_many, few / in_few
-        print(
-            f"{subject}: {fast:,.0f} sub-cases/s against {slow:,.0f}/s one at a time: {fast / slow:.1f} times as many"
-        )
+        print(f"| {subject} | {fast:,.0f} | {slow:,.0f} | {fast / slow:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
