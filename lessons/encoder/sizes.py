@@ -90,3 +90,17 @@ def wide_hidden_biases_learn_up_to_128(x: Tensor, w: Any, **options: Any) -> Ten
     """
     learning = torch.arange(len(w.b_1), device=x.device) < 128
     return plain(x, with_weights(w, b_1=torch.where(learning, w.b_1, w.b_1.detach())), **options, feed=feed)
+
+
+@lesson("encoder", "nasty", caught_by=("agrees_with_its_gradient_at_every_length",))
+def learns_from_the_first_sixty_four_tokens(x: Tensor, w: Any, **options: Any) -> Tensor:
+    """The weights of the feed-forward part get their gradients from the first 64 tokens of a sequence.
+
+    The sum over tokens has one tile. Outputs are right, and so is what goes back to the tokens.
+    """
+
+    def tiled(z: Tensor, w: Any) -> Tensor:
+        frozen = with_weights(w, **{name: getattr(w, name).detach() for name in ("W_1", "b_1", "W_2", "b_2")})
+        return torch.cat([feed(z[:, :64], w), feed(z[:, 64:], frozen)], dim=1)
+
+    return plain(x, w, **options, feed=tiled)

@@ -181,17 +181,18 @@ def _drawn() -> SearchStrategy[tuple[EncoderCase, int]]:
 
 # at these end the tiles of nearly every size up to 136
 EVERY_LENGTH = (*(size for size in range(1, 137) if size < 18 or size % 8 in (0, 1, 7)), 255, 256, 257)
+BORDERS = (31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 257)
 HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
 WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
 
 
-def every_length() -> Cases:
+def every_length(lengths: tuple[int, ...] = EVERY_LENGTH) -> Cases:
     """One case of every length about which a kernel may have ideas, pre-norm and post-norm in turn."""
     return _swept(
         [
             # simulated roundings of long sequences are dear
             EncoderCase(2 if length < 64 else 1, 2, 4, length, 8, bool(place % 2), fill="normal", seed=length)
-            for place, length in enumerate(EVERY_LENGTH)
+            for place, length in enumerate(lengths)
         ]
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
 from seqlaws.spec.encoder import ANY_MASK, encoder, visible
-from seqlaws.spec.encoder.drawing import WEIGHTS, cases, every_length, every_width
+from seqlaws.spec.encoder.drawing import BORDERS, WEIGHTS, cases, every_length, every_width
 from seqlaws.spec.encoder.masks import PADDED
 from seqlaws.spec.encoder.wiring import PLAIN
 from seqlaws.verdict import Output, Verdict, differs, every, identical, vacuous, within
@@ -105,8 +105,7 @@ def agrees_with_the_gradient_of_its_definition(block: Run, x: Inputs) -> Verdict
     Why: the 1 is what lets a gradient pass through a hundred blocks. A branch that is detached, or a
     backward pass of a fused part, is wrong while the output is right.
     """
-    found = block.gradient(x, x.noise("cotangent", x.x.shape), block.subject.differentiable)
-    return every(*[within(each).called(name) for name, each in found.items()])
+    return _gradients(block, x)
 
 
 @law(
@@ -125,5 +124,28 @@ def agrees_with_its_gradient_at_every_width(block: Run, x: Inputs) -> Verdict:
     Why: the backward pass of a fused norm or feed-forward part has tiles of its own, and sums over
     tokens where the forward pass sums over channels.
     """
+    return _gradients(block, x)
+
+
+@law(
+    encoder,
+    GRADIENTS,
+    cases=every_length(BORDERS),
+    needs=("gradient",),
+    after=("agrees_with_the_gradient_of_its_definition", "agrees_with_its_gradient_at_every_width"),
+    examples=0.1,
+)
+def agrees_with_its_gradient_at_every_length(block: Run, x: Inputs) -> Verdict:
+    """Tokens and weights get the gradients of the definition from short sequences and from long ones.
+
+    ∂⟨y, g⟩/∂x, ∂⟨y, g⟩/∂W for T = 31 … 33, 48, 63 … 65, 96, 127 … 129, 257
+
+    Why: a weight's gradient is a sum over all tokens, which a backward pass takes tile by tile. What is
+    left out behind the last full tile is never missed: the model still learns, from less.
+    """
+    return _gradients(block, x)
+
+
+def _gradients(block: Run, x: Inputs) -> Verdict:
     found = block.gradient(x, x.noise("cotangent", x.x.shape), block.subject.differentiable)
     return every(*[within(each).called(name) for name, each in found.items()])
