@@ -105,7 +105,7 @@ def main(examples: int = 100) -> None:
     print("(`reference/`). A ratio above 1 would be a false alarm. Half types come close to 1 because the last")
     print("rounding dominates; in float32 and float64 the bound pays for any order of summation. The bounds of")
     print("encoder blocks (here) and of the gradients of multi-head attention (in their test) are simulated")
-    print("(`reference/monte_carlo.py`): eight times the spread that random roundings")
+    print("(`reference/monte_carlo.py`): twelve times the spread that random roundings")
     print("cause, infinite where roundings could lose a row.\n")
     print(f"Made by `python benchmarks/tightness.py`, torch {torch.__version__}, NumPy {np.__version__}, CPU.\n")
     print("| subject | dtype | sub-cases | outputs | violations | largest | 99 % | median |")

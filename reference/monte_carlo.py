@@ -17,7 +17,10 @@ from seqlaws.reference.rounding import Array, Format, narrow, overflow_free, sto
 
 COPIES = {"of few numbers": 16, "of many": 4}
 FEW = 2000
-SPREADS = 8.0
+# of a billion sums of many roundings hardly one is off by six times its spread; and what four copies show of
+# that spread is hardly ever less than half
+LIKELY = 6.0
+SPREADS = 2 * LIKELY
 # float64 cannot show its own roundings: larger ones are drawn, and the spread is scaled down
 LEAST = 2.0**-30
 
@@ -100,12 +103,12 @@ class Noise:
         return self.moved(total, self.unit * np.sqrt(terms) * (walk + np.abs(total)), self.rounding(total, 2))
 
     def reach(self, moved: Array, exact: Array) -> Array:
-        """How far roundings may move a row at most, for each copy: SPREADS times what they do on average."""
+        """How far roundings are likely to move a row at most, for each copy: LIKELY times what they do on average."""
         off = np.where(
             np.isfinite(exact), moved.reshape(self.copies, *exact.shape) - np.where(np.isfinite(exact), exact, 0), 0
         )
         most = np.sqrt((off**2).mean(axis=0).max(axis=-1, keepdims=True, initial=0.0))
-        return np.tile(SPREADS / self.scale * most, (self.copies, *[1] * (most.ndim - 1)))
+        return np.tile(LIKELY / self.scale * most, (self.copies, *[1] * (most.ndim - 1)))
 
 
 def spread(moved: Array, exact: Array, noise: Noise) -> Array:

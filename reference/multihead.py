@@ -22,11 +22,11 @@ import numpy as np
 from seqlaws.reference import attention
 from seqlaws.reference.monte_carlo import Noise, spread
 from seqlaws.reference.rounding import Array, Format, gamma, magnitudes, narrow, overflow_free, stored
-from seqlaws.reference.softmax import log_softmax
+from seqlaws.reference.softmax import log_softmax, stored_underflow
 
-# up to here eight times what an average rounding does to a weight, 8 (e^(r/8) − 1), still covers what
-# four times that rounding does: e^(r/2) − 1
-WINNING = 2.0
+# up to here twelve times what an average rounding does to a weight, 12 (e^(r/6) − 1), still covers what six
+# times that rounding does: e^r − 1
+WINNING = 1.0
 
 
 class Weights(Protocol):
@@ -180,7 +180,7 @@ class Rounded:
 def rounded(noise: Noise, tokens: tuple[Array, Array, Array], exact: MultiHead) -> Rounded:
     """Multi-head attention over the copies of query, key and value.
 
-    Of a row whose scores roundings may move by WINNING nothing is said: another key could win.
+    Of a row whose scores roundings may move by more than WINNING nothing is said: another key could win.
     """
     w, heads = exact.w, exact.inner.q.shape[1]
     q, k, v = (
@@ -199,7 +199,7 @@ def rounded(noise: Noise, tokens: tuple[Array, Array, Array], exact: MultiHead) 
     top = np.where(np.isfinite(a.scores), np.abs(a.scores), 0.0).max(axis=-1, keepdims=True, initial=0)
     accumulator = noise.scale * noise.format.accumulator
     in_exp = noise.scale * noise.format.exp_error + 2 * accumulator * top + noise.unit * (distance + 3)
-    p = noise.moved(np.exp(log_p), in_exp * np.exp(log_p))
+    p = noise.moved(np.exp(log_p), in_exp * np.exp(log_p) + noise.scale * stored_underflow(noise.format))
     together = noise.kept(np.ones_like(top), 2)
     p = noise.moved(np.ones_like(top), 2 * accumulator * (top + np.log(p.shape[-1] + 1.0))) * p
     out = np.where(np.isnan(a.out), np.nan, noise.summed(p @ v, p @ np.abs(v), p.shape[-1]) * together)
@@ -215,7 +215,11 @@ def rounded_back(noise: Noise, ran: Rounded, w: Weights, arriving: Array) -> dic
     c = split(into_heads, heads)
     d_p = noise.summed(c @ np.swapaxes(ran.v, -1, -2), np.abs(c) @ np.swapaxes(np.abs(ran.v), -1, -2), c.shape[-1])
     mean = (ran.p * d_p).sum(axis=-1, keepdims=True)
-    mean = noise.summed(mean, (ran.p * np.abs(d_p)).sum(axis=-1, keepdims=True), ran.p.shape[-1])
+    size, terms = (ran.p * np.abs(d_p)).sum(axis=-1, keepdims=True), np.abs(c * split(ran.heads, heads))
+    # a fused backward pass takes ⟨c, o⟩ for the mean: where one weight is nearly 1, nothing cancels then
+    fused = noise.summing(terms.sum(axis=-1, keepdims=True), terms.shape[-1])
+    kept = noise.unit * np.sqrt((terms * terms).sum(axis=-1, keepdims=True))
+    mean = noise.moved(mean, noise.summing(size, ran.p.shape[-1]), noise.rounding(mean), fused, kept)
     d_s = noise.kept(ran.p * noise.moved(d_p - mean, noise.unit * (np.abs(d_p) + np.abs(mean))), 2)
     turned = np.swapaxes(d_s, -1, -2), np.swapaxes(ran.p, -1, -2)
     sums = ((ran.scale * d_s, ran.k), (ran.scale * turned[0], ran.q), (turned[1], c))
