@@ -66,6 +66,14 @@ class Noise:
         drawn += value
         return drawn
 
+    def together(self, by: Array, turn: int) -> Array:
+        """Factors near 1 [B,…], off row by row, and as much by something that all rows of a copy have in common.
+
+        Its sign changes from copy to copy, or in every second one: those of different turns are independent.
+        """
+        signs = np.where(np.arange(self.copies) // turn % 2, -1.0, 1.0).repeat(len(by) // self.copies)
+        return self.moved(1 + signs.reshape(-1, *[1] * (by.ndim - 1)) * by, by)
+
     def kept(self, value: Array, times: float = 1.0) -> Array:
         """A result after so many roundings."""
         return self.moved(value, self.rounding(value, times))

@@ -164,7 +164,7 @@ def gradients(m: MultiHead, cotangent: Array) -> dict[str, Array]:
 class Rounded:
     """A multi-head attention that was run with simulated roundings, with what its way back needs.
 
-    ``heads`` is what enters W_o.
+    ``again`` is what weights may be off by, row by row, that are computed anew; ``heads`` is what enters W_o.
     """
 
     tokens: tuple[Array, Array, Array]
@@ -172,6 +172,7 @@ class Rounded:
     k: Array
     v: Array
     p: Array
+    again: Array
     scale: float
     heads: Array
     out: Array
@@ -201,27 +202,32 @@ def rounded(noise: Noise, tokens: tuple[Array, Array, Array], exact: MultiHead) 
     in_exp = noise.scale * noise.format.exp_error + 2 * accumulator * top + noise.unit * (distance + 3)
     p = noise.moved(np.exp(log_p), in_exp * np.exp(log_p) + noise.scale * stored_underflow(noise.format))
     together = noise.kept(np.ones_like(top), 2)
-    p = noise.moved(np.ones_like(top), 2 * accumulator * (top + np.log(p.shape[-1] + 1.0))) * p
+    # where scores are computed anew after l, their roundings stay, as those of l do
+    again = noise.summing(
+        np.where(np.isfinite(a.scores), size, 0.0).max(axis=-1, keepdims=True, initial=0), q.shape[-1]
+    )
+    again = again + 2 * accumulator * (top + np.log(p.shape[-1] + 1.0))
+    p = noise.together(again, 1) * p
     out = np.where(np.isnan(a.out), np.nan, noise.summed(p @ v, p @ np.abs(v), p.shape[-1]) * together)
     merged = merge(noise.kept(out))
     out = noise.linear(merged, narrow(w.W_o), narrow(w.b_o))
-    return Rounded(tokens, q, k, v, np.where(np.isfinite(a.scores), p, 0.0), float(a.scale), merged, out)
+    return Rounded(tokens, q, k, v, np.where(np.isfinite(a.scores), p, 0.0), again, float(a.scale), merged, out)
 
 
 def rounded_back(noise: Noise, ran: Rounded, w: Weights, arriving: Array) -> dict[str, Array]:
     """What multi-head attention sends back, by name; "scores" is what an additive mask receives."""
     heads, found = ran.q.shape[1], {}
     into_heads, found["W_o"], found["b_o"] = noise.linear_back(ran.heads, narrow(w.W_o), arriving)
-    c = split(into_heads, heads)
+    c, p = split(into_heads, heads), noise.together(ran.again, 2) * ran.p
     d_p = noise.summed(c @ np.swapaxes(ran.v, -1, -2), np.abs(c) @ np.swapaxes(np.abs(ran.v), -1, -2), c.shape[-1])
-    mean = (ran.p * d_p).sum(axis=-1, keepdims=True)
-    size, terms = (ran.p * np.abs(d_p)).sum(axis=-1, keepdims=True), np.abs(c * split(ran.heads, heads))
+    mean = (p * d_p).sum(axis=-1, keepdims=True)
+    size, terms = (p * np.abs(d_p)).sum(axis=-1, keepdims=True), np.abs(c * split(ran.heads, heads))
     # a fused backward pass takes ⟨c, o⟩ for the mean: where one weight is nearly 1, nothing cancels then
     fused = noise.summing(terms.sum(axis=-1, keepdims=True), terms.shape[-1])
     kept = noise.unit * np.sqrt((terms * terms).sum(axis=-1, keepdims=True))
-    mean = noise.moved(mean, noise.summing(size, ran.p.shape[-1]), noise.rounding(mean), fused, kept)
-    d_s = noise.kept(ran.p * noise.moved(d_p - mean, noise.unit * (np.abs(d_p) + np.abs(mean))), 2)
-    turned = np.swapaxes(d_s, -1, -2), np.swapaxes(ran.p, -1, -2)
+    mean = noise.moved(mean, noise.summing(size, p.shape[-1]), noise.rounding(mean), fused, kept)
+    d_s = noise.kept(p * noise.moved(d_p - mean, noise.unit * (np.abs(d_p) + np.abs(mean))), 2)
+    turned = np.swapaxes(d_s, -1, -2), np.swapaxes(p, -1, -2)
     sums = ((ran.scale * d_s, ran.k), (ran.scale * turned[0], ran.q), (turned[1], c))
     found["scores"] = d_s.reshape(noise.copies, len(d_s) // noise.copies, *d_s.shape[1:])
     for name, x, (left, right) in zip(("query", "key", "value"), ran.tokens, sums, strict=True):

@@ -21,6 +21,7 @@ import numpy as np
 
 from seqlaws.reference.monte_carlo import Noise
 from seqlaws.reference.rounding import Array, Format, gamma, narrow, overflow_free, stored
+from seqlaws.reference.softmax import stored_underflow
 
 
 @dataclass(frozen=True)
@@ -223,4 +224,7 @@ def rounded_back(noise: Noise, ran: Rounded, arriving: Array) -> tuple[Array, Ar
     inner = noise.moved(inner, noise.unit * (np.abs(h) + np.abs(ran.z * along) + size))
     ones, products = np.ones((*h.shape[:-1], 1)), noise.kept(arriving * ran.z)
     d_gain, d_shift = noise.over_tokens(products, ones), noise.over_tokens(arriving, ones)
-    return noise.kept(inner / ran.s, 2), d_gain[..., 0], d_shift[..., 0]
+    # what reaches the variance may underflow before it is multiplied by 2 d
+    underflow = noise.scale * stored_underflow(noise.format) * (1 / ran.s + 2 * np.abs(ran.z) * ran.s)
+    d_x = inner / ran.s
+    return noise.moved(d_x, noise.rounding(d_x, 2), underflow), d_gain[..., 0], d_shift[..., 0]
