@@ -71,6 +71,7 @@ class Run:
         self.calls: list[Inputs] = []
         self._known: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
         self._lasting: dict[tuple[int, ...], Any] = {}
+        self._shared = frozenset(self.subject.cases.always(implementation.claims))
         self._made: dict[Any, Inputs] = {}
         self._made_ids: set[int] = set()
         self.frame: Frame = (
@@ -282,7 +283,10 @@ class Run:
                 raise Misbehaviour(f"changed its input {name} in place", "leaves_its_inputs_alone")
 
     def inputs(self, case: Any) -> Inputs:
-        """The inputs of a case that many laws try: made once."""
+        """The inputs of a case that is always tried; those of the subject's own, which most laws try, are made once."""
+        if case not in self._shared:
+            made: Inputs = case.inputs(self.format)
+            return made
         if case not in self._made:
             self._made[case] = case.inputs(self.format)
             self._made_ids.add(id(self._made[case]))

@@ -138,14 +138,15 @@ def cases(kind: type[RecurrentCase], traps: int = SHORT, **fixed: Any) -> Cases:
         )  # fmt: skip
 
     def strategy(claims: Claims) -> SearchStrategy[RecurrentCase]:
-        return _drawn(kind, traps > SHORT).map(lambda found: settle(*found))
+        return _drawn(traps > SHORT).map(lambda found: settle(kind(*found[0]), found[1]))
 
     return Cases(always, strategy)
 
 
 @cache
-def _drawn(kind: type[RecurrentCase], long: bool) -> SearchStrategy[tuple[RecurrentCase, int]]:
-    """Any case, and the index of what a law fixes in it; made once, for Hypothesis reads its source each time."""
+def _drawn(long: bool) -> SearchStrategy[tuple[tuple[Any, ...], int]]:
+    """The fields of any case, and the index of what a law fixes in it; made once, for Hypothesis reads its source
+    each time."""
     from hypothesis import strategies as st
 
     one_of, index, seeds = st.sampled_from, st.integers(0, 62), st.integers(0, 2**32 - 1)
@@ -153,14 +154,14 @@ def _drawn(kind: type[RecurrentCase], long: bool) -> SearchStrategy[tuple[Recurr
     fills = one_of(("mixed", "mixed", *FILLS))
 
     @st.composite
-    def build(draw: Any) -> tuple[RecurrentCase, int]:
+    def build(draw: Any) -> tuple[tuple[Any, ...], int]:
         units, width = draw(sizes), draw(sizes)
         length = {0: units, 1: width}.get(draw(own)) or draw(lengths)
         # over many steps a gain above 1 would allow any error at the end
         gains = (0.5, 0.9) if length > 13 else (0.5, 0.9, 1.5)
         batches = (1, 2, 3) if length > 17 else (1, 2, 3, 37, 96, 192, units, length)
         batch, gain = batches[draw(index) % len(batches)], gains[draw(index) % len(gains)]
-        return kind(batch, length, width, units, gain, draw(fills), draw(seeds)), draw(index)
+        return (batch, length, width, units, gain, draw(fills), draw(seeds)), draw(index)
 
     return build()
 
