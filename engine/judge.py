@@ -77,16 +77,14 @@ def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()
     """The law as a Hypothesis test: cases that are always tried as explicit examples, then drawn ones."""
     from hypothesis import example, given
 
-    fixed = list(always)
-
     def body(case: Any) -> None:
         tally.announce(repr(case))
-        tried(law, run, tally, case, run.inputs(case) if case in fixed else case.inputs(run.format))
+        tried(law, run, tally, case, run.inputs(case))
 
     body.__name__ = body.__qualname__ = law.short
     body.__doc__ = law.claim
     test = given(case=law.cases.strategy(run.implementation.claims))(body)
-    for case in reversed(fixed):
+    for case in reversed(list(always)):
         test = example(case=case)(test)
     return test
 

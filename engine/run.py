@@ -73,7 +73,6 @@ class Run:
         self._lasting: dict[tuple[int, ...], Any] = {}
         self._shared = frozenset(self.subject.cases.always(implementation.claims))
         self._made: dict[Any, Inputs] = {}
-        self._made_ids: set[int] = set()
         self.frame: Frame = (
             NumpyFrame(self.format) if implementation.framework == "numpy" else TorchFrame(self.format, device)
         )
@@ -283,13 +282,12 @@ class Run:
                 raise Misbehaviour(f"changed its input {name} in place", "leaves_its_inputs_alone")
 
     def inputs(self, case: Any) -> Inputs:
-        """The inputs of a case that is always tried; those of the subject's own, which most laws try, are made once."""
+        """The inputs of a case; those that the subject always tries, which most laws do, are made once."""
         if case not in self._shared:
             made: Inputs = case.inputs(self.format)
             return made
         if case not in self._made:
             self._made[case] = case.inputs(self.format)
-            self._made_ids.add(id(self._made[case]))
         return self._made[case]
 
     def begin(self) -> None:
@@ -301,7 +299,7 @@ class Run:
     def _once(self, given: tuple[Any, ...], compute: Callable[[Mapping[str, str]], Any]) -> Any:
         """What the reference makes of these very objects, computed once in a trial, or once if many laws try them."""
         key = tuple(map(id, given))
-        if self._made_ids.issuperset(key):
+        if set(map(id, self._made.values())).issuperset(key):
             if key not in self._lasting:
                 self._lasting[key] = self._timed(compute, self.dialect)
             return self._lasting[key]
