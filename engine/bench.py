@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from seqlaws.blocking import blocked, first_blocker
 from seqlaws.checking import fallen, must_answer
 from seqlaws.guard import Child, Died, Line, one_thread, why_unguarded
-from seqlaws.judge import PROFILES, Tally, blocked, conclude, first_blocker, hypothesis_test
+from seqlaws.judge import conclude
 from seqlaws.law import Law
 from seqlaws.result import Result
 from seqlaws.run import Run
+from seqlaws.trial import PROFILES, Tally, hypothesis_test
 
 if TYPE_CHECKING:
     from seqlaws.items import LawItem

@@ -14,9 +14,10 @@ from seqlaws.errors import Misunderstood
 from seqlaws.formats import DTYPES
 from seqlaws.guard import Child, Died, Limits, Line, Unfit, one_thread, why_unguarded
 from seqlaws.implementation import DEVICES, Implementation
-from seqlaws.judge import PROFILES, judge_laws
+from seqlaws.judge import judge_laws
 from seqlaws.law import Law
 from seqlaws.result import RED, Judged, Report, Result
+from seqlaws.trial import PROFILES
 
 AGAIN = "seqlaws check TARGET"
 

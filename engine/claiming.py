@@ -55,8 +55,8 @@ def run(asked: argparse.Namespace) -> int:
     import torch
 
     from seqlaws.claims_page import html
-    from seqlaws.judge import PROFILES
     from seqlaws.ledger import RED, chosen, examine
+    from seqlaws.trial import PROFILES
 
     if asked.profile not in PROFILES:
         raise Misunderstood(f"unknown profile {asked.profile!r}; there are: {', '.join(PROFILES)}")

@@ -1,146 +1,26 @@
-"""Judge: draw cases for a law, try them, and say how it ended. One law at one device and dtype."""
+"""Judge: how a law ended at one device and dtype, in a word, a line and a card; many laws in their order."""
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
+from seqlaws.blocking import first_blocker
 from seqlaws.card import card_text, show_inputs, show_numbers
-from seqlaws.errors import Misbehaviour
 from seqlaws.implementation import Implementation, Known
 from seqlaws.inputs import Inputs
-from seqlaws.law import CONTRACT, VALUES, Law
+from seqlaws.law import VALUES, Law
 from seqlaws.reduce import reduce_inputs
 from seqlaws.result import Result
 from seqlaws.run import Run
-from seqlaws.verdict import Verdict, broken, vacuous
-
-PROFILES = {"quick": 2, "default": 12, "thorough": 150}
-
-
-class LawBroken(AssertionError):
-    """A case on which a law does not hold."""
-
-    def __init__(self, law: Law, case: Any, inputs: Inputs, verdict: Verdict) -> None:
-        super().__init__(f"{law.name}: {law.claim}")
-        self.case, self.inputs, self.verdict = case, inputs, verdict
-
-
-@dataclass
-class Tally:
-    """What has been tried so far: sub-cases, whether any reached the law, and the first failure."""
-
-    cases: int = 0
-    reached: bool = False
-    strain: float = 0.0
-    failure: LawBroken | None = None
-    announce: Callable[[str], None] = lambda case: None
-
-
-def trial(law: Law, run: Run, x: Inputs) -> Verdict:
-    """The verdict of a law on one set of inputs."""
-    run.begin()
-    try:
-        with np.errstate(all="ignore"):
-            verdict = law.check(run, x)
-    except Misbehaviour as outcome:
-        if law.level == CONTRACT and outcome.law not in ("", law.short):
-            return vacuous()  # another contract law speaks of this one
-        return broken(str(outcome))
-    if not isinstance(verdict, Verdict):
-        raise TypeError(f"law {law.name} returned {type(verdict).__name__}, not a Verdict")
-    return verdict
-
-
-def tried(law: Law, run: Run, tally: Tally, case: Any, x: Inputs) -> None:
-    """Try a law on one case and take note of it. Raises LawBroken."""
-    verdict = trial(law, run, x)
-    tally.cases += x.rows
-    tally.reached |= verdict.reached
-    tally.strain = max(tally.strain, verdict.strain)
-    if not verdict.holds:
-        tally.failure = LawBroken(law, case, x, verdict)
-        raise tally.failure
-
-
-def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()) -> Callable[[], None]:
-    """The law as a Hypothesis test: cases that are always tried as explicit examples, then drawn ones."""
-    from hypothesis import example, given
-
-    def body(case: Any) -> None:
-        tally.announce(repr(case))
-        tried(law, run, tally, case, run.inputs(case))
-
-    body.__name__ = body.__qualname__ = law.short
-    body.__doc__ = law.claim
-    test = given(case=law.cases.strategy(run.implementation.claims))(body)
-    for case in reversed(list(always)):
-        test = example(case=case)(test)
-    return test
-
-
-def draw(law: Law, run: Run, tally: Tally, profile: str, seed: int) -> None:
-    """Try a law on the cases that are always tried, and on those that one of our profiles draws. Raises LawBroken."""
-    # what is always tried needs nothing of Hypothesis, which would take longer than most calls
-    always = list(law.cases.always(run.implementation.claims))
-    if profile == "quick" and law.cases is run.subject.cases:
-        # of what every law tries, a law that calls often tries less
-        always = always[:1] + always[1 :: round(1 / law.examples)]
-    with _random_from(_seed(law, seed)):
-        for case in always:
-            tally.announce(repr(case))
-            tried(law, run, tally, case, run.inputs(case))
-    examples = round(PROFILES[profile] * law.examples)
-    if examples or not always:
-        settled(hypothesis_test(law, run, tally), law, max(1, examples), seed)()
-
-
-def settled(test: Any, law: Law, examples: int, seed: int) -> Callable[[], None]:
-    """A Hypothesis test under one of our own profiles: a fixed seed, no database, no shrinking.
-
-    The reducer works on the numbers themselves and is faster than shrinking sizes first.
-    """
-    from hypothesis import HealthCheck, Phase, settings
-    from hypothesis import seed as seeded
-
-    under = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
-    made: Callable[[], None] = under(seeded(_seed(law, seed))(test))
-    return made
-
-
-def _seed(law: Law, seed: int) -> int:
-    return seed * 1_000_003 + zlib.crc32(law.name.encode())
-
-
-@contextmanager
-def _random_from(seed: int) -> Iterator[None]:
-    """The global generators from a seed, as Hypothesis sets them for what it draws, and as they were afterwards."""
-    before = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
+from seqlaws.trial import Tally, draw, random_from, seed_of, trial
+from seqlaws.verdict import Verdict
 
 
 def judge_law(
@@ -310,32 +190,7 @@ def breaks_at_once(laws: Iterable[Law], run: Run, seed: int, announce: Callable[
             continue
         for case in islice(law.cases.always(claims), 1):
             announce(law.name, repr(case))
-            with _random_from(_seed(law, seed)), suppress(Exception):  # a fault of the suite shows in earnest
+            with random_from(seed_of(law, seed)), suppress(Exception):  # a fault of the suite shows in earnest
                 if not trial(law, run, run.inputs(case)).holds:
                     return law
     return None
-
-
-def first_blocker(law: Law, every: Mapping[str, Law], results: Mapping[str, Result]) -> str:
-    """The name of a broken law on which this one depends, perhaps through others, or ""."""
-    for name, outcome in results.items():
-        if outcome.status == "broken" and name in dependencies(law, every):
-            return name
-    return ""
-
-
-def dependencies(law: Law, every: Mapping[str, Law]) -> frozenset[str]:
-    """The names of all laws on which this one depends, directly or through others."""
-    found: set[str] = set()
-    fresh = [law]
-    while fresh:
-        one = fresh.pop()
-        more = [other for other in every.values() if other.name not in found and one.depends_on(other)]
-        found.update(other.name for other in more)
-        fresh += more
-    return frozenset(found)
-
-
-def blocked(result: Result, blocker: str) -> Result:
-    """A broken result that another one explains."""
-    return replace(result, status="blocked", reason=f"{blocker} is broken", card="", message="", counterexample=None)

@@ -13,12 +13,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqlaws.blocking import dependencies
 from seqlaws.catalogue import load_laws, load_lessons, subject_names
 from seqlaws.implementation import Implementation
-from seqlaws.judge import Tally, dependencies, draw
 from seqlaws.kinship import STORE
 from seqlaws.lesson import Lesson
 from seqlaws.run import Run
+from seqlaws.trial import Tally, draw
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ whatever goes wrong into a Misbehaviour, which the judge reads as a verdict.
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -17,43 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from seqlaws.clock import Clock
 from seqlaws.errors import Misbehaviour
 from seqlaws.formats import FORMATS, Array
 from seqlaws.frames import Frame, NumpyFrame, TorchFrame
 from seqlaws.implementation import Implementation
 from seqlaws.inputs import Inputs
+from seqlaws.pieces import axes_of, join, split
 from seqlaws.verdict import Output, per_entry
-
-
-class Clock:
-    """Seconds spent inside the implementation and inside its reference, and the start of the present call."""
-
-    def __init__(self) -> None:
-        self.implementation = 0.0
-        self.reference = 0.0
-        self.calls = 0
-        self.watch: Callable[[bool], None] = lambda entering: None
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Count the time of one call of the implementation."""
-        self.watch(True)
-        self.calls += 1
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.implementation += time.perf_counter() - start
-            self.watch(False)
-
-    @contextmanager
-    def referring(self) -> Iterator[None]:
-        """Count the time of one evaluation of the reference."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.reference += time.perf_counter() - start
 
 
 class Run:
@@ -147,9 +117,9 @@ class Run:
         tensors = self._tensors(x, layout, None)
         rounded = self.format.round(cotangent)
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
-        parts = _split(rounded, shapes)
+        parts = split(rounded, shapes)
         directions = tuple(
-            self.frame.expanded(part, _axes_of(part, cotangent_expanded, cotangent.ndim))
+            self.frame.expanded(part, axes_of(part, cotangent_expanded, cotangent.ndim))
             if cotangent_expanded
             else self.frame.tensor(part, cotangent_layout)
             for part in parts
@@ -172,7 +142,7 @@ class Run:
         gradients = {
             name: Output(value.astype(self.format.wide), partial(exact, name)) for name, value in found.items()
         }
-        return gradients, self._output(self._joined(values, x), x, x, path)
+        return gradients, self._output(join(values, self.subject.shape(x)), x, x, path)
 
     def ask(self, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
         """What an implementation says to a question that is not a call: ``question(it, tensors by name)``."""
@@ -243,14 +213,7 @@ class Run:
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
         free = self._undecided(x)
         pairs = zip(self._results(result, len(shapes)), shapes, strict=True)
-        return self._joined([self.frame.array(part, shape, free) for part, shape in pairs], x)
-
-    def _joined(self, arrays: list[Array], x: Inputs) -> Array:
-        """Several results as one array [B,N,W], along its second axis."""
-        if len(arrays) == 1:
-            return arrays[0]
-        batch, _, width = self.subject.shape(x)
-        return np.concatenate([array.reshape(batch, _rows(array.shape), width) for array in arrays], axis=1)
+        return join([self.frame.array(part, shape, free) for part, shape in pairs], self.subject.shape(x))
 
     def _as_returned(self, x: Inputs, result: Any) -> Inputs:
         """The inputs as those of the dtype that the result came in, where nothing that went in decided it."""
@@ -329,29 +292,6 @@ def own_error(run: Run, x: Inputs, path: str | None) -> tuple[Array, ...]:
     share = run.format.unit / FORMATS["float32"].unit
     error = per_entry(4 * share * np.abs(values["float32"] - exact) + 16 * run.format.unit * np.abs(exact))
     return exact, error, error
-
-
-def _split(array: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
-    """The pieces of an array [B,N,W] that was joined from several along its second axis."""
-    if len(shapes) == 1:
-        return [array]
-    parts, start = [], 0
-    for shape in shapes:
-        parts.append(array[:, start : start + _rows(shape)].reshape(shape))
-        start += _rows(shape)
-    return parts
-
-
-def _rows(shape: tuple[int, ...]) -> int:
-    """How many rows of the joined array [B,N,W] a piece [B,N,W] or [B,W] takes."""
-    return shape[1] if len(shape) == 3 else 1
-
-
-def _axes_of(part: Array, axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """Axes of a joined array as axes of one of its pieces, which may lack the second one."""
-    if part.ndim == ndim:
-        return axes
-    return tuple(dict.fromkeys(0 if axis == 0 else part.ndim - 1 for axis in axes if axis != 1 or ndim != 3))
 
 
 def _described(result: Any) -> str:

@@ -18,8 +18,8 @@ import pytest
 import seqlaws
 from seqlaws.catalogue import load_laws, load_lessons, subject_names
 from seqlaws.cli import main
-from seqlaws.judge import PROFILES
 from seqlaws.result import STATUSES
+from seqlaws.trial import PROFILES
 
 EXAMPLES = Path(__file__).parent / "examples"
 PYTHON = [sys.executable, "-m", "seqlaws.cli"]

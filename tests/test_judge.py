@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from seqlaws import Implementation, Known
+from seqlaws.blocking import dependencies
 from seqlaws.inputs import Inputs
-from seqlaws.judge import PROFILES, dependencies, judge_law, judge_laws
+from seqlaws.judge import judge_law, judge_laws
 from seqlaws.law import STRUCTURE, Law, law
 from seqlaws.result import Result
 from seqlaws.run import Run
 from seqlaws.spec.softmax import SoftmaxCase
 from seqlaws.subject import SUBJECTS, Cases
+from seqlaws.trial import PROFILES
 from seqlaws.verdict import HOLDS, Verdict, vacuous
 
 

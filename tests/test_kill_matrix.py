@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from seqlaws.blocking import dependencies
 from seqlaws.catalogue import load_laws, load_lessons, subject_names
-from seqlaws.judge import dependencies
 from seqlaws.kinship import STORE, relatives
 from seqlaws.lesson import Lesson
 from seqlaws.matrix import broken_laws, telling_dtype
