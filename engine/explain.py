@@ -68,7 +68,7 @@ def show_law(out: Terminal, name: str) -> None:
         if text:
             _two_columns(out, "  ", title, len("Depends on"), text)
     for each in own:
-        _two_columns(out, "  ", "Catches" if each is own[0] else "", len("Depends on"), f"{each.name}: {sin_of(each)}")
+        _two_columns(out, "  ", "Catches" if each is own[0] else "", len("Depends on"), f"{each.name}: {told(each)}")
 
 
 def find_law(name: str) -> Law:
@@ -113,7 +113,7 @@ def show_lessons(out: Terminal, name: str | None) -> None:
         out.say(f"{out.paint(subject, 'bold')}: {_count(len(faulty), 'lesson')}")
         for each in faulty:
             laws = ", ".join(law.partition(".")[2] for law in each.caught_by)
-            _show_lesson(out, each, f"{sin_of(each)} Caught by {laws}.")
+            _show_lesson(out, each, f"{told(each)} Caught by {laws}.")
         fair = [each for each in lessons if each.honest]
         if fair:
             out.say(f"  {out.paint('honest variants, which nothing may flag', 'dim')}")
@@ -134,6 +134,11 @@ def _show_lesson(out: Terminal, lesson: Lesson, text: str) -> None:
 def sin_of(lesson: Lesson) -> str:
     """The first sentence of a lesson's story."""
     return " ".join(lesson.story.split("\n\n")[0].split())
+
+
+def told(lesson: Lesson) -> str:
+    """The sin of a lesson, and the public report in which it was found, if there is one."""
+    return f"{sin_of(lesson)} Reported as {lesson.incident}." if lesson.incident else sin_of(lesson)
 
 
 def _two_columns(out: Terminal, indent: str, left: str, column: int, right: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seqlaws.catalogue import load_lessons, load_subject, subject_names
-from seqlaws.explain import needs_of, sin_of
+from seqlaws.explain import needs_of, told
 from seqlaws.law import LEVELS, Law
 from seqlaws.subject import Subject
 
@@ -63,7 +63,7 @@ def _law(law: Law, title: str) -> Iterator[str]:
 def _notes(law: Law, subject: Subject) -> Iterator[str]:
     first = next(each for each in load_lessons(subject.name) if each.caught_by[:1] == (law.name,))
     yield f"Level: {LEVELS[law.level]}. Needs: {needs_of(law, subject)}."
-    yield f"Lesson: `{first.name}`: {sin_of(first)}"
+    yield f"Lesson: `{first.name}`: {told(first)}"
 
 
 def main(folder: str) -> None:

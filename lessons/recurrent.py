@@ -172,7 +172,7 @@ def starts_anew_after_sixty_four_steps(call: Call) -> Call:
 def starts_anew_after_a_hundred_and_twenty_eight_steps(call: Call) -> Call:
     """The state is cleared after every 128 steps.
 
-    As above, with larger blocks.
+    Larger blocks hide it better: few tests run for more than a hundred steps.
     """
     return _in_blocks(call, 128)
 
@@ -278,7 +278,7 @@ def takes_a_missing_state_for_ones(call: Call) -> Call:
 
 @lesson_everywhere("medium", caught_by=("repeats_itself", "chunks_equal_one_run"))
 def starts_where_the_last_call_ended(call: Call) -> Call:
-    """The state of the call before is added to the one that is passed.
+    """The state that is passed is averaged with that of the call before.
 
     A stateful layer that nobody resets: the second epoch starts with the end of the first.
     """

@@ -208,17 +208,20 @@ class truncates_silently(Bytes):
         return super().encode(text)[:512]
 
 
-@made("easy", caught_by=("ids_are_integers_below_the_vocabulary_size",))
-class counts_from_one(Bytes):
+@made(
+    "easy",
+    "abcdefghijklmnopqrstuvwxyz '.\n",
+    caught_by=("ids_are_integers_below_the_vocabulary_size",),
+    dialect={"boundaries": "anywhere"},
+)
+class counts_from_one(Alphabet):
     """Ids run from 1 to vocab_size.
 
     The last one is past the end of the embedding, and it is rare.
     """
 
-    vocab_size = 128
-
     def encode(self, text: str) -> list[int]:
-        return [each + 1 for each in text.encode()]
+        return [each + 1 for each in super().encode(text)]
 
     def decode(self, ids: list[int]) -> str:
         return super().decode([each - 1 for each in ids])

@@ -42,7 +42,7 @@ def softmax_over_queries_if_square(
 ) -> Tensor:
     """The softmax axis is found by its length, and the query axis is found first.
 
-    Correct whenever there are as many queries as keys or not: cross-attention works, self-attention does not.
+    Wrong wherever there are as many queries as keys: cross-attention works, self-attention does not.
     """
     s = hidden(scores(q, k, scale), mask, is_causal)
     return mixed(weights(s.mT).mT if s.shape[2] == s.shape[3] else weights(s), v)

@@ -25,7 +25,7 @@ def has_gelu_where_relu_is_due(x: Tensor, w: Any, **options: Any) -> Tensor:
 def forgets_the_attention_scale(x: Tensor, w: Any, **options: Any) -> Tensor:
     """The scores are not divided by √d.
 
-    For narrow heads it is a warmer softmax. For wide ones it is a hard choice without a gradient.
+    For narrow heads it is a sharper softmax. For wide ones it is a hard choice without a gradient.
     """
 
     def unscaled(tokens: Tensor, w: Any, num_heads: int, mask: Tensor | None) -> Tensor:
@@ -80,7 +80,7 @@ def forgets_what_is_beyond_its_table(x: Tensor, w: Any, **options: Any) -> Tenso
 def detaches_the_hidden_weights(x: Tensor, w: Any, **options: Any) -> Tensor:
     """W_1 is read through a copy that knows no gradient.
 
-    Quantised for an experiment and back again. Two thirds of the block's weights stand still.
+    Quantised for an experiment and back again. A third of the block's weights, where F = 4E, stands still.
     """
     return plain(x, with_weights(w, W_1=w.W_1.detach()), **options)
 

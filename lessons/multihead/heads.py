@@ -46,7 +46,7 @@ def merges_heads_without_transposing_back(query: Tensor, key: Tensor, value: Ten
 def normalises_over_the_queries(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
     """The weights of each key sum to 1 over the queries.
 
-    softmax(dim=-2), off by one axis. With one query every key gets the weight 1.
+    An axis off by one when the weights are normalised again. With one query every key gets the weight 1.
     """
 
     def over_queries(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:

@@ -129,7 +129,7 @@ def multiplies_before_it_divides(x: Tensor, gain: Tensor, shift: Tensor, eps: fl
 
 @lesson("norm", "nasty", caught_by=("agrees_at_every_width",))
 def counts_the_padding_of_long_rows(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """From 512 channels on, a row is filled up to a multiple of 8, and the filling is counted.
+    """From 511 channels on, a row is filled up to a multiple of 8, and the filling is counted.
 
     Widths in use are multiples of 64, so the kernel for long rows was never asked for another one.
     """

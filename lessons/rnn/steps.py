@@ -25,7 +25,7 @@ def uses_a_soft_rectifier(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor
 def stretches_its_activation(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """The activation is 1.7159 tanh(⅔ a).
 
-    It has slope 1 at ±1 and was recommended for feed-forward networks. Fed back, it is another layer.
+    It maps ±1 to ±1 and was recommended for feed-forward networks. Fed back, it is another layer.
     """
     return scan(x, h0, w, lambda a, h, w: 1.7159 * torch.tanh((a @ w.W.T + h @ w.U.T + w.b) * 2 / 3))
 
@@ -91,7 +91,7 @@ def adds_its_bias_twice(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
 def approximates_the_activation(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """tanh is replaced by its Padé approximant, clipped to ±1.
 
-    It is off by up to 2 %, everywhere a little; a tolerance of 1e-2 on random inputs lets it pass.
+    It is off by up to 2.4 %, and by less than 1 % wherever |a| < ¾, where the sums of a fresh model are.
     """
 
     def step(a: Tensor, h: Tensor, w: Any) -> Tensor:

@@ -50,7 +50,7 @@ def repeats_each_angle_twice(x: Tensor, positions: Tensor, base: float = 10_000.
 def forgets_the_minus(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Both sines are added.
 
-    A shear instead of a rotation: lengths grow with the position, and so do scores.
+    A symmetric matrix instead of a rotation: lengths change with the angle, by up to √2.
     """
     cos, sin = tables(x, positions, base)
     a, b = x.chunk(2, -1)

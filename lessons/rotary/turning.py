@@ -123,7 +123,7 @@ def reads_angles_from_a_table_of_degrees(x: Tensor, positions: Tensor, base: flo
 def computes_angles_in_half_precision(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Rates and angles are computed in the dtype of x.
 
-    With 8 bits, the angle of position 100 is off by a quarter turn. Training in half precision does it
+    With 8 bits, angles of position 100 are off by a tenth of a radian. Training in half precision does it
     whenever a buffer of rates is converted together with the model.
     """
     exponents = torch.arange(0, x.shape[-1], 2, device=x.device).to(x.dtype) / x.shape[-1]

@@ -63,7 +63,7 @@ def counts_in_logarithms(positions: Tensor, d_model: int) -> Tensor:
 def computes_in_half_precision(positions: Tensor, d_model: int) -> Tensor:
     """Rates and angles are computed in bfloat16.
 
-    With 8 bits, the angle of position 100 is off by a quarter turn, and 257 is 256.
+    With 8 bits, angles of position 100 are off by tenths of a radian, and 257 is 256.
     """
     return waves(positions.bfloat16().unsqueeze(-1) * rates(d_model, positions.device).bfloat16())
 

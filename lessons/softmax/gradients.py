@@ -73,7 +73,7 @@ def sends_the_gradient_straight_through(x: Tensor, dim: int) -> Tensor:
 
 @lesson("softmax", "nasty", caught_by=("agrees_with_its_gradient",))
 def long_rows_lose_the_end_of_their_gradient(x: Tensor, dim: int) -> Tensor:
-    """Beyond 64 entries, ⟨p, g⟩ is summed over the first 64 only, then spread so that all sums to 0.
+    """Entries beyond the 64th get no gradient; the others are shifted so that all sums to 0.
 
     The forward kernel loops over blocks; the backward kernel has one.
     """

@@ -52,7 +52,8 @@ def takes_the_maximum_of_all_rows(x: Tensor, dim: int) -> Tensor:
 def takes_the_maximum_of_the_first_row(x: Tensor, dim: int) -> Tensor:
     """Every row is shifted by the maximum of the first one.
 
-    A batch index was forgotten in one of two places. Rows of similar size come out right.
+    A batch index was forgotten in one of two places, and a clamp keeps the exponentials finite. Rows of similar
+    size come out right.
     """
     top = x.amax(dim, keepdim=True)
     return shares(torch.exp((x - top.flatten()[:1]).clamp(max=80.0 if x.dtype != torch.float16 else 10.0)), dim)
