@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from seqlaws.blocking import blocked, first_blocker
+from seqlaws.blocking import blocked, dependencies, first_blocker
 from seqlaws.checking import fallen, must_answer
 from seqlaws.guard import Child, Died, Line, one_thread, why_unguarded
 from seqlaws.judge import conclude
@@ -106,7 +106,7 @@ class Bench:
         else:
             result = self._verdict(item, aloud=True)
             if result.status == "broken":
-                blocker = self._explanation(item.law, every.values(), at, results)
+                blocker = self._explanation(item.law, every, at, results)
                 result = blocked(result, blocker) if blocker else result
         results[item.law.name] = result
         return Outcome(result, at[blocker] if blocker else None, self._note(item.device))
@@ -123,10 +123,14 @@ class Bench:
             self._child[1].end()
             self._child = None
 
-    def _explanation(self, broken: Law, laws: Iterable[Law], at: dict[str, LawItem], results: dict[str, Result]) -> str:
-        """The first broken law on which a broken one depends; those not judged yet are judged now, quietly."""
-        for law in laws:
-            if law.name in at and broken.depends_on(law):
+    def _explanation(
+        self, broken: Law, every: Mapping[str, Law], at: dict[str, LawItem], results: dict[str, Result]
+    ) -> str:
+        """The first broken law on which a broken one depends, directly or through others; those not judged yet
+        are judged now, quietly."""
+        before = dependencies(broken, every)
+        for law in every.values():
+            if law.name in at and law.name in before:
                 if law.name not in results:
                     results[law.name] = self._verdict(at[law.name], aloud=False)
                 if results[law.name].status == "broken":

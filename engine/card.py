@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def card_text(law: Law, run: Run, case: Any, x: Inputs, verdict: Verdict, *, hin
         lines += ["", *_wrapped("Perhaps a convention: " + hint + ".", "  ")]
     lines += ["", f"  Drawn as: {case!r}"]
     if command:
-        lines += [f"  Again:    {command} --law {law.name} --device {run.device} --dtype {run.format.name}"]
+        lines += [f"  Again:    {again(command, law.name, run.device, run.format.name)}"]
     return "\n".join(lines)
 
 
@@ -149,3 +150,10 @@ def _number(value: Any) -> str:
     if np.isfinite(value) and value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.6g}" if float(f"{value:.6g}") == value else repr(value)
+
+
+def again(command: str, law: str, device: str, dtype: str) -> str:
+    """The command that judges one law at one place again, as the command line or pytest has it."""
+    if command.startswith("pytest"):  # what Hypothesis drew is in its database, and comes first
+        return f"{command} -k {shlex.quote(f'{law}[{device}-{dtype}]')}"
+    return f"{command} --law {law} --device {device} --dtype {dtype}"

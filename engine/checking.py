@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from seqlaws.card import WIDTH
+from seqlaws.card import WIDTH, again
 from seqlaws.errors import Misunderstood
 from seqlaws.formats import DTYPES
 from seqlaws.guard import Child, Died, Limits, Line, Unfit, one_thread, why_unguarded
@@ -37,12 +37,15 @@ def check(
 
     ``device`` is cpu, cuda or all; ``dtype`` one of its dtypes, or None for all of them; ``law`` a
     glob on full law names. One call may take ``limit`` seconds, and ``memory`` GiB (None: half of
-    what is free).
+    what is free). Raises Misunderstood for what cannot be asked for, and if nothing is left to judge.
     """
     dtypes = None if dtype is None else (dtype,)
-    return judge_all(
+    report = judge_all(
         [implementation], device=device, dtypes=dtypes, laws=law, profile=profile, seed=seed, limit=limit, memory=memory
     )
+    if not report.results and not report.interrupted:
+        raise Misunderstood(f"no law was judged: {'; '.join(report.notes)}")
+    return report
 
 
 def judge_all(
@@ -88,9 +91,9 @@ def judge_all(
                 start = time.perf_counter()
                 judged = Judged(implementation.name, implementation.subject)
                 report.implementations.append(judged)
-                again = command if isinstance(command, str) else command(implementation)
+                repeat = command if isinstance(command, str) else command(implementation)
                 for place, dtype in places:
-                    for result in bench.judge(implementation, place, dtype, chosen[implementation.subject], again):
+                    for result in bench.judge(implementation, place, dtype, chosen[implementation.subject], repeat):
                         judged.results.append(result)
                         judged.seconds = time.perf_counter() - start
                         heard(result, judged)
@@ -149,7 +152,7 @@ def _card(law: Law, implementation: Implementation, result: Result, command: str
         f"  Drawn as: {result.counterexample or 'unknown, for it ended before the first case'}",
     ]
     if command:
-        lines += [f"  Again:    {command} --law {law.name} --device {result.device} --dtype {result.dtype}"]
+        lines += [f"  Again:    {again(command, law.name, result.device, result.dtype)}"]
     return "\n".join(lines)
 
 

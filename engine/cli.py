@@ -12,14 +12,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import seqlaws
 from seqlaws.claiming import add_claims
 from seqlaws.errors import Misunderstood
 from seqlaws.measuring import add_measure
-from seqlaws.output import refuse_unwritable, write
+from seqlaws.output import STDOUT, refuse_unwritable, write
 from seqlaws.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ def _check(asked: argparse.Namespace) -> int:
     from seqlaws.report import Live, show_report, why_nothing_was_judged
     from seqlaws.targets import resolve_all
 
-    addressed = resolve_all(asked.targets)
+    with _aside(asked):
+        addressed = resolve_all(asked.targets)
     addresses = {implementation.name: address for address, implementation in addressed}
     again = _options_to_repeat(asked)
     refuse_unwritable(asked.json)
-    out, err = Terminal.of(sys.stderr if asked.json == "-" else sys.stdout), Terminal.of(sys.stderr)
+    out, err = Terminal.of(sys.stderr if asked.json == STDOUT else sys.stdout), Terminal.of(sys.stderr)
     live = Live(out, err)
 
     def heard(result: Result, judged: Judged) -> None:
@@ -68,7 +69,7 @@ def _check(asked: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise KeyboardInterrupt from None  # nobody reads on, but what was found is still to be written
 
-    with _ended_like_ctrl_c():
+    with _aside(asked), _ended_like_ctrl_c():
         report = judge_all(
             [implementation for _, implementation in addressed],
             device=asked.device,
@@ -90,6 +91,11 @@ def _check(asked: argparse.Namespace) -> int:
         raise Misunderstood(nothing)
     show_report(out, report, live.planned)
     return INTERRUPTED if report.interrupted else RED if report.red else GREEN
+
+
+def _aside(asked: argparse.Namespace) -> AbstractContextManager[Any]:
+    """Where the report goes to standard output, nothing else does: what targets print goes to standard error."""
+    return redirect_stdout(sys.stderr) if asked.json == STDOUT else nullcontext()
 
 
 @contextmanager

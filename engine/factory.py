@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
+
+
+def undisturbed(device: Any) -> AbstractContextManager[None]:
+    """A context that leaves torch's global random generators where they were; of CUDA's only that of the device."""
+    import torch
+
+    context: AbstractContextManager[None] = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    return context
 
 
 def fresh(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
@@ -13,9 +22,8 @@ def fresh(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
 
     Global random generators stay where they were.
     """
-    import torch
 
-    with torch.random.fork_rng():
+    with undisturbed(like.device):
         model = make(seed, *sizes)
     if hasattr(model, "requires_grad_"):
         model.requires_grad_(False)

@@ -148,18 +148,28 @@ class TorchFrame:
     def array(self, result: Any, shape: tuple[int, ...], free: str = "") -> Array:
         if not isinstance(result, self.torch.Tensor):
             raise Misbehaviour(f"returned a {type(result).__name__}, not a tensor", "answers_in_kind")
+        if result.is_nested or result.layout != self.torch.strided:
+            layout = "nested" if result.is_nested else str(result.layout)[6:]
+            raise Misbehaviour(f"returned a {layout} tensor where a dense one was due", "answers_in_kind")
         _check_kind(
-            tuple(result.shape), shape, self.dtype_of(result), str(self.dtype)[6:], result.device.type,
+            tuple(result.shape), shape, self.dtype_of(result), str(self.dtype)[6:], self._place(result),
             self.device.type, free,
         )  # fmt: skip
         values: Array = result.detach().to(device="cpu", dtype=self.torch.float64).numpy()
         return values.copy() if result.dtype == self.torch.float64 else values
+
+    def _place(self, result: Any) -> str:
+        """The device of a result; a second one of the same type is another device."""
+        place = result.device
+        return str(place) if place.type == "cuda" and place.index != self.torch.cuda.current_device() else place.type
 
     def dtype_of(self, result: Any) -> str:
         return str(result.dtype)[6:]
 
     def unchanged(self, tensor: Any, array: Array) -> bool:
         pristine = self._as_sent(array)
+        if (tensor.shape, tensor.dtype, tensor.device) != (pristine.shape, pristine.dtype, pristine.device):
+            return False
         if self.torch.equal(tensor.detach(), pristine):
             return True
         return bool(self.torch.isclose(tensor.detach(), pristine, rtol=0, atol=0, equal_nan=True).all())

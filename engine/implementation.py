@@ -64,11 +64,16 @@ class Implementation:
         complaint = self.definition.complaint(self.call)
         if complaint:
             raise Misunderstood(f"{self.name}: call is a {type(self.call).__name__}, {complaint}")
+        if self.framework == "numpy":  # it knows no bfloat16, and no device but the processor
+            object.__setattr__(self, "dtypes", tuple(each for each in self.dtypes if each != "bfloat16"))
+            object.__setattr__(self, "devices", ("cpu",))
         for kind, given, possible in (
             ("dtype", self.dtypes, DTYPES),
             ("device", self.devices, DEVICES),
             ("framework", (self.framework,), FRAMEWORKS),
         ):
+            if not given:
+                raise Misunderstood(f"{self.name}: names no {kind}; there are: {', '.join(possible)}")
             for name in given:
                 if name not in possible:
                     raise Misunderstood(f"{self.name}: unknown {kind} {name!r}; there are: {', '.join(possible)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -32,7 +33,7 @@ class Targets(pytest.Collector):
         for target, each in resolved:
             yield Laws.from_parent(
                 self, name=each.name, nodeid=each.name, implementation=each, limits=Limits(),
-                command=f"seqlaws check {target}",
+                command=f"pytest --implementation {shlex.quote(target)}",
             )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from seqlaws.errors import Misunderstood
+from seqlaws.factory import undisturbed
 from seqlaws.implementation import Implementation
 
 if TYPE_CHECKING:
@@ -92,8 +93,9 @@ _RUNS: dict[str, tuple[str, Callable[..., Any], tuple[int, ...], dict[str, str]]
 
 @lru_cache(maxsize=256)
 def _made(build: Build, device: Any, dtype: Any, *sizes: int, **options: Any) -> nn.Module:
-    """A module of these sizes; its own parameters are never used."""
-    return build(*sizes, **options).to(device=device, dtype=dtype)
+    """A module of these sizes; its own parameters are drawn, and never used."""
+    with undisturbed(device):
+        return build(*sizes, **options).to(device=device, dtype=dtype)
 
 
 def _asked(
@@ -116,7 +118,8 @@ def _check_names(
     unknown = sorted(set(names) - due)
     if unknown:
         raise Misunderstood(f"{title}: {like} has no parameter {unknown[0]!r}; it has: {', '.join(sorted(due))}")
-    present = set(dict(build(*sizes).named_parameters()))
+    with undisturbed(torch.device("cpu")):
+        present = set(dict(build(*sizes).named_parameters()))
     wanted = {names.get(name, name): name for name in due}
     missing = sorted(own for own, name in wanted.items() if own not in present and name not in ZERO.get(subject, ()))
     extra = sorted(present - set(wanted))

@@ -159,8 +159,8 @@ class _Verdicts:
 
     @property
     def unexplained(self) -> list[str]:
-        """Items that blocked others, and yet held when their own turn came."""
-        return sorted(name for name in self.blockers if self.statuses.get(name) not in ("broken", "blocked"))
+        """Items that blocked others, and yet held when their own turn came, if it came."""
+        return sorted(name for name in self.blockers if self.statuses.get(name, "broken") not in ("broken", "blocked"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

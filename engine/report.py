@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from seqlaws.catalogue import load_laws
 from seqlaws.kinship import relatives
 from seqlaws.result import RED, Judged, Report, Result
 from seqlaws.terminal import WIDTH, Terminal
@@ -97,6 +98,8 @@ def show_report(out: Terminal, report: Report, planned: int) -> None:
         if chosen:
             _show_section(out, HEADINGS[status], chosen, lead, detailed)
     for judged in report.implementations:
+        if {result.law for result in judged.results} != {law.name for law in load_laws(judged.subject)}:
+            continue  # whether it breaks these alone is not known
         alike = relatives(judged.subject, {result.law for result in judged.results if result.status == "broken"})
         if alike:
             names = ", ".join(f"lesson:{name}" for name in alike)

@@ -169,16 +169,16 @@ def identical(one: Any, other: Any) -> Verdict:
 
 
 def between(low: Any, output: Any, high: Any) -> Verdict:
-    """The output lies in an interval, widened by its bound."""
+    """The output lies in an interval, widened by its bound. NaN lies in none, unless its ends are NaN."""
     value = _value(output)
-    clipped = np.clip(value, low, high)
+    clipped = np.where(np.isnan(value), low, np.clip(value, low, high))
     return _compare(value, clipped, output.bound if isinstance(output, Output) else 0.0)
 
 
 def below(output: Any, limit: Any) -> Verdict:
-    """The output is at most a limit, with no allowance."""
+    """The output is at most a limit, with no allowance. NaN is not, unless the limit is NaN."""
     value = _value(output)
-    return _compare(value, np.minimum(value, limit), 0.0)
+    return _compare(value, np.where(np.isnan(value), limit, np.minimum(value, limit)), 0.0)
 
 
 def finite(output: Any) -> Verdict:
@@ -212,14 +212,14 @@ def _quoted(answer: Any, limit: int = 60) -> str:
 
 
 def differs(one: Any, other: Any, among: Any = True) -> Verdict:
-    """Influence is there: wherever ``among`` holds, some entry of the last axis differs."""
+    """Influence is there: wherever ``among`` holds, some entry of the last axis differs. NaN shows none."""
     first, second = np.asarray(_value(one)), np.asarray(_value(other))
     if first.shape != second.shape:
         return broken(f"shapes differ: {first.shape} and {second.shape}")
     among = np.broadcast_to(among, first.shape[:-1])
     if not among.any() or not first.shape[-1]:
         return vacuous()
-    still = (first == second).all(axis=-1) & among
+    still = ((first == second) | (np.isnan(first) & np.isnan(second))).all(axis=-1) & among
     if not still.any():
         return HOLDS
     where = (*_first(still), 0)

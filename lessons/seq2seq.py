@@ -226,6 +226,18 @@ class keeps_every_state(ContextVector):
         return super().decode(target, memory[:, -1])
 
 
+@made("medium", caught_by=("finite_tokens_give_finite_outputs",), **CONTEXT)
+class averages_the_target_so_far(ContextVector):
+    """The mean of the tokens before is added to each token of the target; before the first there are none.
+
+    0/0 at the first place, in every batch. Every comparison of two answers finds NaN in both of them.
+    """
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        before = torch.arange(target.shape[1], device=target.device, dtype=target.dtype)[:, None]
+        return super().decode(target + (target.cumsum(dim=1) - target) / before, memory)
+
+
 @made("nasty", caught_by=("every_source_token_reaches_every_output",), **ATTENDS)
 class reads_eight_tokens(Transformer):
     """Cross-attention sees the first eight tokens of the source, and the encoder lets each see itself alone.

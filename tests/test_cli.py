@@ -38,6 +38,18 @@ def softmax(x, dim):
 
 slow = Implementation(name="slow", subject="softmax", call=softmax, dtypes=("float64",))
 """
+NOISY = """
+import torch
+from seqlaws import Implementation
+
+print("imported")
+
+def softmax(x, dim):
+    print("called")
+    return torch.softmax(x, dim)
+
+noisy = Implementation(name="noisy", subject="softmax", call=softmax, dtypes=("float32",))
+"""
 UNRULY = """
 import os
 import torch
@@ -128,6 +140,18 @@ def test_json_on_standard_output_stands_alone(run: Any) -> None:
     assert status == 1
     assert {result[3] for result in verdicts(json.loads(out))} == {"holds", "broken"}
     assert "BROKEN  softmax.sums_to_one" in err and "1 law is broken" in err
+
+
+def test_nothing_that_a_target_prints_gets_into_the_json(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    status, out, err = run(f"check {tmp_path}/noisy.py --profile quick --law 'softmax.sums*' --json -")
+    assert (status, "imported" in err) == (0, True)
+    assert {result[3] for result in verdicts(json.loads(out))} == {"holds"}
+
+
+def test_a_refused_command_leaves_no_file_behind(run: Any, tmp_path: Path) -> None:
+    assert run(f"check torch.softmax --profile fast --json {tmp_path}/report.json")[0] == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_raises_or_dies_is_broken_and_the_run_goes_on(run: Any, tmp_path: Path) -> None:

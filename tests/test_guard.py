@@ -80,11 +80,24 @@ def _raise(error: BaseException) -> Any:
         (lambda x, dim: None, "returned a NoneType, not a tensor"),
         (lambda x, dim: torch.softmax(x, dim)[None], "returned shape (1, 1, 1) where (1, 1) was due"),
         (lambda x, dim: torch.softmax(x, dim).double(), "returned dtype float64 where float32 was due"),
+        (lambda x, dim: torch.softmax(x, dim).to_sparse(), "returned a sparse_coo tensor where a dense one was due"),
+        (lambda x, dim: torch.nested.nested_tensor([x]), "returned a nested tensor where a dense one was due"),
     ],
 )
 def test_what_is_not_an_answer_breaks_the_contract(returned: Callable[..., Any], message: str) -> None:
     report = seqlaws.check(softmax(returned), law="*in_kind")
     assert [(result.status, result.message) for result in report] == [("broken", message)]
+
+
+@pytest.mark.parametrize("change", [lambda x: x.unsqueeze_(0), lambda x: x.t_() if x.ndim == 2 else x])
+def test_an_input_that_changes_its_shape_is_not_left_alone(change: Callable[..., Any]) -> None:
+    def changing(x: Any, dim: int) -> Any:
+        out = torch.softmax(x, dim)
+        change(x)
+        return out
+
+    report = seqlaws.check(softmax(changing), law="*.leaves_its_inputs_alone", profile="quick")
+    assert [(each.status, each.message) for each in report] == [("broken", "changed its input x in place")]
 
 
 def crash_on_nothing(x: Any, dim: int) -> Any:
@@ -196,10 +209,10 @@ def test_what_cannot_be_asked(request_: dict[str, str], possible: str) -> None:
     assert str(refusal.value) == possible
 
 
-def test_what_is_not_judged_is_noted() -> None:
-    report = seqlaws.check(softmax(torch.softmax, devices=("cpu",)), dtype="float16", device="cpu")
-    assert list(report) == []
-    assert report.notes == ["mine: not judged in dtype float16, which it does not declare"]
+def test_where_nothing_is_judged_nothing_is_green() -> None:
+    with pytest.raises(Misunderstood) as refusal:
+        seqlaws.check(softmax(torch.softmax, devices=("cpu",)), dtype="float16", device="cpu")
+    assert str(refusal.value) == "no law was judged: mine: not judged in dtype float16, which it does not declare"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")

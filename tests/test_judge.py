@@ -11,7 +11,7 @@ import torch
 from seqlaws import Implementation, Known
 from seqlaws.blocking import dependencies
 from seqlaws.inputs import Inputs
-from seqlaws.judge import judge_law, judge_laws
+from seqlaws.judge import dialect_hint, judge_law, judge_laws
 from seqlaws.law import STRUCTURE, Law, law
 from seqlaws.result import Result
 from seqlaws.run import Run
@@ -124,6 +124,20 @@ def test_what_is_not_claimed_is_not_judged() -> None:
 def test_a_law_that_no_case_reaches_is_vacuous(passing_law: Callable[..., Law]) -> None:
     made = passing_law(lambda f, x: vacuous())
     assert judge_law(made, Run(softmax(), "cpu", "float32"), profile="quick", seed=0).status == "vacuous"
+
+
+@pytest.mark.parametrize("known", ["issue 17", Known("issue 17", case=SoftmaxCase((1, 2), 1))])
+def test_a_known_fault_that_no_case_reaches_is_vacuous(passing_law: Callable[..., Law], known: str | Known) -> None:
+    made = passing_law(lambda f, x: vacuous())
+    run = Run(softmax(known={made.name: known}), "cpu", "float32")
+    assert judge_law(made, run, profile="quick", seed=0).status == "vacuous"
+
+
+def test_looking_for_another_dialect_leaves_marks_like_any_other_call() -> None:
+    run, marks = Run(softmax(), "cpu", "float32"), []
+    run.clock.watch = marks.append
+    dialect_hint(named("sums_to_one"), run, SoftmaxCase((2, 3), 1).inputs(run.format))
+    assert marks[:2] == [True, False]
 
 
 def test_a_fault_of_the_suite_is_an_error_and_not_a_broken_law(passing_law: Callable[..., Law]) -> None:

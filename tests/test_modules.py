@@ -53,9 +53,16 @@ class Swapped(Own):
     ],
 )
 def test_a_class_with_the_interface_of_torch(build: Any, like: str) -> None:
-    report = seqlaws.check(seqlaws.module(build, like=like), dtype="float32", profile="quick", law="*definition")
-    assert [result.status for result in report] == ["holds"] * len(report.results)
-    assert report.results
+    mine = seqlaws.module(build, like=like)
+    for law in ("*definition", "*.leaves_random_generators_alone"):
+        report = seqlaws.check(mine, dtype="float32", profile="quick", law=law)
+        assert [result.status for result in report] == ["holds"] * len(report.results)
+
+
+def test_naming_a_class_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    seqlaws.module(nn.GRU, like="torch.nn.GRU")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_class_with_names_of_its_own() -> None:

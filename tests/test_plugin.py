@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
 from seqlaws import Implementation, tests_for
+from seqlaws.blocking import dependencies
 from seqlaws.catalogue import load_subject
 from seqlaws.errors import Misunderstood
 from seqlaws.guard import one_thread
@@ -125,7 +127,9 @@ def test_a_failure_is_the_card_and_nothing_else(suite: pytest.Pytester) -> None:
     headline, *card = shown[1:-1]
     assert headline.strip("_ ") == f"wrong: {SUM}[cpu-float32]"
     assert card[0] == f"BROKEN  {SUM}   by wrong   [cpu-float32]"
-    assert card[-1] == f"  Again:    seqlaws check mine:wrong --law {SUM} --device cpu --dtype float32"
+    again = f"pytest --implementation mine:wrong -k '{SUM}[cpu-float32]'"
+    assert card[-1] == f"  Again:    {again}"
+    suite.runpytest(*shlex.split(again)[1:]).assert_outcomes(failed=1, deselected=len(LAWS) - 1)
     result.stdout.fnmatch_lines([f"FAILED wrong::{SUM}[[]cpu-float32[]] - at [[]0[]]: got 2*"])
     result.stdout.no_fnmatch_line("*git apply*")
 
@@ -166,6 +170,19 @@ def test_one_fault_is_one_failure(suite: pytest.Pytester) -> None:
     assert suite.runpytest("--implementation", "mine:raising", "-k", f"{CONTRACT} or {SUM}").parseoutcomes() == {
         "failed": 1, "skipped": 1, "deselected": len(LAWS) - 2,
     }  # fmt: skip
+
+
+def test_a_law_is_blocked_through_others_in_any_order(suite: pytest.Pytester) -> None:
+    every = {law.name: law for law in load_subject("attention").laws}
+    first, last = "attention.the_future_has_no_influence", "attention.is_causal_equals_the_triangular_mask"
+    assert first in dependencies(every[last], every) and not every[last].depends_on(every[first])
+    suite.makeconftest("def pytest_collection_modifyitems(items):\n    items.reverse()")
+    target = "lesson:attention.sees_the_next_token"
+    result = suite.runpytest("--implementation", target, "-k", f"({first} or {last}) and cpu-float32", "-rs")
+    assert {key: count for key, count in result.parseoutcomes().items() if key != "deselected"} == {
+        "failed": 1, "skipped": 1,
+    }  # fmt: skip
+    result.stdout.fnmatch_lines([f"SKIPPED * blocked: {first} is broken"])
 
 
 def test_a_law_that_is_not_in_the_session_blocks_nothing(suite: pytest.Pytester) -> None:

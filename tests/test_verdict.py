@@ -52,6 +52,16 @@ def test_nan_equals_nan_only() -> None:
         assert "non-finite" in verdict.message
 
 
+def test_nan_lies_in_no_interval_and_shows_no_influence() -> None:
+    nan = np.array([[np.nan, np.nan]])
+    assert not between(0.0, nan, 1.0).holds
+    assert not below(nan, 1.0).holds
+    assert not differs(nan, nan).holds
+    assert between(np.nan, nan, np.nan).holds
+    assert below(nan, np.nan).holds
+    assert differs(nan, np.array([[0.0, 0.0]])).holds
+
+
 def test_a_bound_that_overflowed_allows_any_number_but_no_nan() -> None:
     assert within(output([1e30], [0.0], np.inf)).holds
     assert not within(output([np.nan], [0.0], np.inf)).holds

@@ -14,8 +14,6 @@ from seqlaws.reference import embedding as embedding_reference
 from seqlaws.reference import encoder as encoder_reference
 from seqlaws.reference import norm as norm_reference
 
-DTYPES = ("float16", "float32", "float64")
-
 
 def _wide(array: Array | None) -> Any:
     return array if array is None or array.dtype == bool else array.astype(np.float64)
@@ -30,8 +28,6 @@ layer_norm = Implementation(
     subject="norm",
     call=partial(_norm, kind="layer"),
     can=frozenset(),
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -41,8 +37,6 @@ rms_norm = Implementation(
     call=partial(_norm, kind="rms"),
     can=frozenset(),
     dialect={"kind": "rms_shifted"},
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -51,8 +45,6 @@ embedding = Implementation(
     subject="embedding",
     call=embedding_reference.embed,
     can=frozenset(),
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -67,7 +59,5 @@ encoder = Implementation(
     subject="encoder",
     call=_encoder,
     can=frozenset({"pre_norm", "post_norm", "bool_mask", "float_mask"}),
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )

@@ -11,8 +11,6 @@ from seqlaws.reference import rotary as rotary_reference
 from seqlaws.reference import sinusoidal as sinusoidal_reference
 from seqlaws.reference.rotary import Convention
 
-DTYPES = ("float16", "float32", "float64")
-
 
 def _rotary(x: Array, positions: Array, base: float = 10_000.0) -> Array:
     wide = x.astype(np.float64)
@@ -29,8 +27,6 @@ rotary = Implementation(
     call=_rotary,
     can={"per_row", "base"},
     dialect={"precision": "full"},
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -39,8 +35,6 @@ sinusoidal = Implementation(
     subject="sinusoidal",
     call=_sinusoidal,
     dialect={"precision": "full"},
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -48,7 +42,5 @@ alibi = Implementation(
     name="numpy.reference.alibi",
     subject="alibi",
     call=alibi_reference.alibi,
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )

@@ -32,8 +32,6 @@ def _implementation(subject: str, name: str, run: Callable[..., Any], **dialect:
         call=partial(_wide, run, dialect),
         can=set(),
         dialect=dialect,
-        dtypes=("float16", "float32", "float64"),
-        devices=("cpu",),
         framework="numpy",
     )
 

@@ -12,8 +12,6 @@ from seqlaws.implementation import Implementation
 from seqlaws.reference import multihead as multihead_reference
 from seqlaws.reference import softmax as softmax_reference
 
-DTYPES = ("float16", "float32", "float64")
-
 
 def _softmax(x: Array, dim: int) -> Array:
     return softmax_reference.softmax(x.astype(np.float64), dim).astype(x.dtype)
@@ -24,8 +22,6 @@ softmax = Implementation(
     subject="softmax",
     call=_softmax,
     can={"infinite"},
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )
 
@@ -47,7 +43,5 @@ multihead = Implementation(
     subject="multihead",
     call=_multihead,
     can={"bool_mask", "float_mask", "causal", "causal_with_mask", "cross_length"},
-    dtypes=DTYPES,
-    devices=("cpu",),
     framework="numpy",
 )

@@ -12,7 +12,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, GRADIENTS, STRUCTURE, law
 from seqlaws.spec.seq2seq import LONG, TRAPS, asked, cases, encode, memory_of, seq2seq
-from seqlaws.verdict import HOLDS, Verdict, broken, consistent, differs, every, identical, vacuous
+from seqlaws.verdict import HOLDS, Verdict, broken, consistent, differs, every, finite, identical, vacuous
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -24,6 +24,18 @@ OF_ANY_LENGTH = cases(traps=TRAPS + LONG)
 
 
 @law(seq2seq, CONTRACT, after=("repeats_itself",))
+def finite_tokens_give_finite_outputs(model: Run, x: Inputs) -> Verdict:
+    """From finite tokens come finite outputs.
+
+    source, target finite  ⇒  decode(target, encode(source)) finite
+
+    Why: a mean over no tokens at all is 0/0, and one NaN ends a training run. NaN equals NaN, so that
+    every comparison of two answers would take it for agreement.
+    """
+    return finite(model(x).value)
+
+
+@law(seq2seq, CONTRACT, after=("repeats_itself", "finite_tokens_give_finite_outputs"))
 def the_seed_decides_the_weights(model: Run, x: Inputs) -> Verdict:
     """The same seed makes the same model, and another seed another one.
 
