@@ -57,11 +57,18 @@ class Frame(Protocol):
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
+        walks: int = 1,
     ) -> tuple[dict[str, Array], list[Array]]:
-        """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns; and these, after it."""
+        """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns; and these, after it.
 
-    def without_gradients(self) -> AbstractContextManager[Any]:
-        """A context in which nothing is recorded for gradients."""
+        Results whose cotangent is None take no part. After several ``walks`` through one graph, the last one counts.
+        """
+
+    def mode(self, name: str) -> AbstractContextManager[Any]:
+        """A context in which nothing is recorded for gradients: no_grad or inference_mode."""
+
+    def refill(self, tensor: Any, array: Array) -> None:
+        """Write other numbers into a tensor, in place."""
 
 
 class NumpyFrame:
@@ -107,8 +114,11 @@ class NumpyFrame:
     def gradients(self, *_: Any) -> tuple[dict[str, Array], list[Array]]:
         raise Misbehaviour("NumPy computes no gradients: leave 'gradient' out of can")
 
-    def without_gradients(self) -> AbstractContextManager[Any]:
+    def mode(self, name: str) -> AbstractContextManager[Any]:
         return nullcontext()
+
+    def refill(self, tensor: Array, array: Array) -> None:
+        tensor[...] = self._cast(array)
 
 
 class TorchFrame:
@@ -195,17 +205,21 @@ class TorchFrame:
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
+        walks: int = 1,
     ) -> tuple[dict[str, Array], list[Array]]:
         leaves = [tensors[name].requires_grad_(True) for name in of]
         results = call()
         for result, shape in zip(results, shapes, strict=True):
             self.array(result, shape)
-        grown = [pair for pair in zip(results, cotangents, strict=True) if pair[0].requires_grad]
+        pairs = zip(results, cotangents, strict=True)
+        grown = [(end, direction) for end, direction in pairs if end.requires_grad and direction is not None]
         if not grown:
             found: tuple[Any, ...] = (None,) * len(leaves)
         else:
             ends, directions = zip(*grown, strict=True)
-            found = self.torch.autograd.grad(_meet(ends, directions), leaves, allow_unused=True)
+            meeting = _meet(ends, directions)
+            for walk in range(1, walks + 1):
+                found = self.torch.autograd.grad(meeting, leaves, allow_unused=True, retain_graph=walk < walks)
         for leaf in leaves:
             leaf.requires_grad_(False)
         gradients = {
@@ -216,8 +230,12 @@ class TorchFrame:
         }
         return gradients, [self.array(result, shape) for result, shape in zip(results, shapes, strict=True)]
 
-    def without_gradients(self) -> AbstractContextManager[Any]:
-        return self.torch.no_grad()  # type: ignore[no-any-return, no-untyped-call, unused-ignore]
+    def mode(self, name: str) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = getattr(self.torch, name)()
+        return context
+
+    def refill(self, tensor: Any, array: Array) -> None:
+        tensor.copy_(self._as_sent(array))
 
 
 def _meet(ends: tuple[Any, ...], directions: tuple[Any, ...]) -> Any:

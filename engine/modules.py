@@ -50,8 +50,9 @@ def _recurrent(kind: str, build: Build, names: Mapping[str, str], x: Tensor, sta
     from seqlaws.adapters.torch_recurrent import mapped, packed
 
     weights = {f"{name}_l0": each for name, each in packed(kind, w).items()}
-    size = weights["weight_hh_l0"].shape[1]
-    own = _made(build, x.device, x.dtype, x.shape[2], size, batch_first=True)
+    # as wide as the weights: an input that does not fit is the module's own to refuse
+    sizes = weights["weight_ih_l0"].shape[1], weights["weight_hh_l0"].shape[1]
+    own = _made(build, x.device, x.dtype, *sizes, batch_first=True)
     layered = None if state is None else mapped(lambda s: s.unsqueeze(0).contiguous(), state)
     hs, last = _asked(own, weights, names, (x, layered), {})
     return hs, mapped(lambda s: s[0], last)
@@ -64,7 +65,7 @@ def _multihead(
     from seqlaws.adapters.torch_multihead import masks_of, parameters
 
     sizes = (query.shape[0], num_heads, query.shape[1], key.shape[1])
-    own = _made(build, query.device, query.dtype, query.shape[2], num_heads, batch_first=True)
+    own = _made(build, query.device, query.dtype, w.W_q.shape[1], num_heads, batch_first=True)
     options = {"need_weights": False, **masks_of(mask, is_causal, *sizes, query.device)}
     out: Tensor = _asked(own, parameters(w), names, (query, key, value), options)[0]
     return out
@@ -77,7 +78,7 @@ def _encoder(
     from seqlaws.adapters.torch_encoder import layer_masks, parameters
 
     options = {"dropout": 0.0, "norm_first": norm_first, "batch_first": True}
-    own = _made(build, x.device, x.dtype, x.shape[2], num_heads, len(w.b_1), **options)
+    own = _made(build, x.device, x.dtype, w.W_q.shape[1], num_heads, len(w.b_1), **options)
     out: Tensor = _asked(own, parameters(w), names, (x,), layer_masks(mask, x.shape[0], num_heads, x.shape[1]))
     return out
 

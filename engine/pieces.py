@@ -26,6 +26,13 @@ def split(array: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
     return parts
 
 
+def alone(array: Array, shapes: tuple[tuple[int, ...], ...], place: int) -> Array:
+    """A joined array with zeros in every piece but one."""
+    parts = split(array, shapes)
+    kept = [part if index == place else np.zeros_like(part) for index, part in enumerate(parts)]
+    return join(kept, array.shape)
+
+
 def rows(shape: tuple[int, ...]) -> int:
     """How many rows of the joined array [B,N,W] a piece [B,N,W] or [B,W] takes."""
     return shape[1] if len(shape) == 3 else 1

@@ -68,14 +68,14 @@ class Run:
         path: str | None = None,
         layout: str | Mapping[str, str] = "contiguous",
         expanded: Mapping[str, int] | None = None,
-        recording: bool = True,
+        mode: str = "",
     ) -> Output:
         """The output for inputs; ``layout`` is one for all arrays or one for each, ``expanded`` names arrays
-        to pass with stride 0 along an axis, and without ``recording`` gradients are switched off."""
+        to pass with stride 0 along an axis, and ``mode`` is no_grad or inference_mode."""
         tensors = self._tensors(x, layout, expanded)
         shape = self.subject.shape(x)
         self.frame.poison(int(np.prod(shape)))
-        with self._guarded(), self.clock.inside(), nullcontext() if recording else self.frame.without_gradients():
+        with self._guarded(), self.clock.inside(), self.frame.mode(mode) if mode else nullcontext():
             result = self._invoke(x, tensors, path)
             self.frame.finish()
         self._unchanged(x, tensors)
@@ -102,17 +102,40 @@ class Run:
         layout: str | Mapping[str, str] = "contiguous",
         cotangent_layout: str = "contiguous",
         cotangent_expanded: tuple[int, ...] = (),
+        only: int | None = None,
+        walks: int = 1,
     ) -> dict[str, Output]:
-        """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name."""
-        return self._there_and_back(x, cotangent, of, path, layout, cotangent_layout, cotangent_expanded)[0]
+        """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name.
+
+        With ``only``, none but that one of several results takes part, where the cotangent is zero in all others.
+        After several ``walks`` through one graph, the last one counts.
+        """
+        return self._there_and_back(x, cotangent, of, path, layout, cotangent_layout, cotangent_expanded, only, walks)[
+            0
+        ]
 
     def trained(self, x: Inputs, cotangent: Array, of: tuple[str, ...]) -> Output:
         """The output of a call that is recorded for some gradients, as it is after the backward pass."""
-        return self._there_and_back(x, cotangent, of, None, "contiguous", "contiguous", ())[1]
+        return self._there_and_back(x, cotangent, of)[1]
+
+    def reread(self, x: Inputs, y: Inputs) -> Output:
+        """The output for y in the very tensors that held x in the call before."""
+        tensors = self._tensors(x, "contiguous", None)
+        self.calls.append(y)
+        with self._guarded(), self.clock.inside():
+            self._invoke(x, tensors, None)
+            for name, array in y.arrays.items():
+                if array is not None:
+                    self.frame.refill(tensors[name], array)
+            result = self._invoke(y, tensors, None)
+            self.frame.finish()
+        self._unchanged(y, tensors)
+        return self._output(self._array(result, y), y, self._as_returned(y, result), None)
 
     def _there_and_back(
-        self, x: Inputs, cotangent: Array, of: tuple[str, ...], path: str | None, layout: str | Mapping[str, str],
-        cotangent_layout: str, cotangent_expanded: tuple[int, ...],
+        self, x: Inputs, cotangent: Array, of: tuple[str, ...], path: str | None = None,
+        layout: str | Mapping[str, str] = "contiguous", cotangent_layout: str = "contiguous",
+        cotangent_expanded: tuple[int, ...] = (), only: int | None = None, walks: int = 1,
     ) -> tuple[dict[str, Output], Output]:  # fmt: skip
         tensors = self._tensors(x, layout, None)
         rounded = self.format.round(cotangent)
@@ -126,8 +149,9 @@ class Run:
         )
         with self._guarded(), self.clock.inside():
             found, values = self.frame.gradients(
-                lambda: self._results(self._invoke(x, tensors, path), len(shapes)), tensors, of, shapes, directions
-            )
+                lambda: self._results(self._invoke(x, tensors, path), len(shapes)), tensors, of, shapes,
+                tuple(each if only in (None, place) else None for place, each in enumerate(directions)), walks,
+            )  # fmt: skip
             self.frame.finish()
         self._unchanged(x, tensors)
         if not all(map(self.frame.unchanged, directions, parts)):

@@ -169,6 +169,22 @@ def returns_the_same_buffer_again(call: Call) -> Call:
     return broken
 
 
+@lesson_everywhere("nasty", caught_by=("reads_its_inputs_anew",), where=takes_arrays)
+def keeps_a_copy_of_each_tensor(call: Call) -> Call:
+    """Every tensor is packed once, and its packed copy is used as long as the tensor lives.
+
+    Fast, and right until the first step of an optimiser, which changes the numbers and not the tensor.
+    """
+
+    def packed(tensor: Tensor) -> Tensor:
+        if not hasattr(tensor, "packed"):
+            tensor.packed = tensor.clone()  # type: ignore[attr-defined]
+        copy: Tensor = tensor.packed
+        return copy
+
+    return lambda *arguments, **options: call(*changed(packed, arguments), **changed(packed, options))
+
+
 @lesson_everywhere("medium", caught_by=("leaves_random_generators_alone",))
 def draws_a_number_that_it_does_not_use(call: Call) -> Call:
     """A dropout mask is drawn although the rate is 0.
@@ -238,6 +254,63 @@ def has_a_kernel_of_its_own_for_inference(call: Call) -> Call:
     def broken(*inputs: Any, **options: Any) -> Any:
         result = call(*inputs, **options)
         return result if torch.is_grad_enabled() else changed(lambda tensor: tensor * 0.5, result)
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("gradients_leave_the_value_alone",), where=has_gradients)
+def has_a_kernel_of_its_own_for_inference_mode(call: Call) -> Call:
+    """In inference mode, the result is computed by another kernel, which is a hundredth too large.
+
+    Tests switch gradients off by no_grad; servers use inference_mode, and nobody compares the two.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        return changed(lambda tensor: tensor * 1.01, result) if torch.is_inference_mode_enabled() else result
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("gives_the_gradient_of_each_result_by_itself",))
+def expects_a_gradient_for_every_result(call: Call) -> Call:
+    """The backward pass returns nothing unless each result receives a gradient.
+
+    Written for a loss on all outputs. A classifier reads the last state alone, and its layer never learns.
+    """
+
+    class Together(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *results: Tensor) -> tuple[Tensor, ...]:
+            ctx.set_materialize_grads(False)
+            return tuple(each.clone() for each in results)
+
+        @staticmethod
+        def backward(ctx: Any, *found: Tensor | None) -> tuple[Tensor | None, ...]:
+            return found if all(each is not None for each in found) else (None,) * len(found)
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        copies = iter(Together.apply(*tensors(result)))  # type: ignore[no-untyped-call]
+        return changed(lambda _: next(copies), result)
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("gives_the_same_gradient_again",), where=has_gradients)
+def writes_over_what_it_saved(call: Call) -> Call:
+    """The backward pass scales in place what the forward pass saved, and reads it.
+
+    One walk through the graph is right. The next one, for a second loss, finds numbers twice as large.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        for tensor in tensors(result):
+            if tensor.requires_grad:
+                saved = torch.full((), 0.5, dtype=tensor.dtype, device=tensor.device)
+                tensor.register_hook(lambda g, saved=saved: g * saved.mul_(2.0))  # type: ignore[no-untyped-call]
+        return result
 
     return broken
 

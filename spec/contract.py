@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,8 @@ from seqlaws.formats import Array
 from seqlaws.frames import LAYOUTS
 from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, EDGES, GRADIENTS, family
-from seqlaws.subject import nothing
+from seqlaws.pieces import alone
+from seqlaws.subject import Cases, nothing
 from seqlaws.verdict import HOLDS, Output, Verdict, broken, every, identical, not_finite, same, within
 
 if TYPE_CHECKING:
@@ -77,6 +79,27 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     if any(f.overwrites(x, other) for other in others[1:3]):
         return broken("a later call overwrote what an earlier one had returned")
     return every(*(identical(first, last) for first, last in zip(there, reversed(back), strict=True)))
+
+
+@family(
+    CONTRACT,
+    after=("answers_in_kind", "leaves_its_inputs_alone", "repeats_itself", "forgets_earlier_calls"),
+    where=lambda subject: subject.takes == "arrays",
+    cases=lambda subject: few(subject.cases),
+    examples=0.25,
+)
+def reads_its_inputs_anew(f: Run, x: Inputs) -> Verdict:
+    """What a call returns is computed from the numbers that its tensors hold now, whatever they held before.
+
+    f(x);  x ← y, in place;  f(x) = f(y), bit by bit
+
+    Why: an optimiser changes the weights where they are. A packed or converted copy that is kept for the
+    tensor, and not for its numbers, goes on with those of the first step.
+    """
+    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in _arrays(x)}
+    negated = {name: -array for name, array in _arrays(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
+    others = [each for each in (x.but(**turned), x.but(**negated)) if f.subject.valid(each)]
+    return every(*(identical(f.reread(x, other), f(other)) for other in others))
 
 
 @family(EDGES)
@@ -159,6 +182,42 @@ def gives_each_gradient_by_itself(f: Run, x: Inputs) -> Verdict:
     return every(*(_same_gradients(together, f.gradient(x, g, each)) for each in dict.fromkeys(subsets)))
 
 
+@family(
+    GRADIENTS,
+    needs=("gradient",),
+    where=lambda subject: subject.pieces is not nothing,
+    cases=lambda subject: few(subject.cases),
+    examples=0.25,
+)
+def gives_the_gradient_of_each_result_by_itself(f: Run, x: Inputs) -> Verdict:
+    """A loss on one of several results has its gradient, although none arrives for the others.
+
+    ∂⟨y_k, g⟩/∂x is the same whether the other results receive no gradient, or one of zeros
+
+    Why: a classifier reads the last state alone, a tagger the outputs alone. A backward pass that counts
+    on a gradient for each result returns nothing, or fails, for whoever needs only one.
+    """
+    g, of, pieces = _cotangent(f, x), _leaves(f, x), f.subject.pieces(x)
+    verdicts = []
+    for place in range(len(pieces)):
+        one = alone(g, pieces, place)
+        verdicts.append(_same_gradients(f.gradient(x, one, of), f.gradient(x, one, of, only=place)))
+    return every(*verdicts)
+
+
+@family(GRADIENTS, needs=("gradient",), cases=lambda subject: few(subject.cases), examples=0.25)
+def gives_the_same_gradient_again(f: Run, x: Inputs) -> Verdict:
+    """One graph may be walked back twice, and gives the same gradients both times.
+
+    y.backward(g, retain_graph=True);  y.backward(g): the second gradient = the first
+
+    Why: two losses on one output, and every Jacobian row by row, walk it again. A backward pass that
+    writes over what the forward pass has saved is right the first time only.
+    """
+    g, of = _cotangent(f, x), _leaves(f, x)
+    return _same_gradients(f.gradient(x, g, of), f.gradient(x, g, of, walks=2))
+
+
 @family(EDGES, where=lambda subject: subject.free_axes is not nothing, examples=0.5)
 def accepts_none_and_one(f: Run, x: Inputs) -> Verdict:
     """An axis may have length 0 or 1: the result is empty, or what the definition says, and no error.
@@ -216,13 +275,14 @@ def refuses_malformed_input(f: Run, x: Inputs) -> Verdict:
 def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
     """The output is the same whether gradients are recorded or not, and the backward pass leaves it as it is.
 
-    y = f(x) if x requires gradients, after y.backward();  y = f(x) where nothing is recorded
+    y = f(x) if x requires gradients, after y.backward();  y = f(x) under no_grad and under inference_mode
 
     Why: a layer is trained with the one and used with the other. Where a kernel for inference computes
     something else, the model that was validated is not the one that is served.
     """
     plain, trained = f(x), f.trained(x, _cotangent(f, x), _leaves(f, x))
-    return every(same(plain, trained).called("recorded"), same(plain, f(x, recording=False)).called("not recorded"))
+    modes = (same(plain, f(x, mode=mode)).called(mode) for mode in ("no_grad", "inference_mode"))
+    return every(same(plain, trained).called("recorded"), *modes)
 
 
 @family(EDGES, needs_paths=True)
@@ -251,6 +311,11 @@ def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
             if f.refuses(y, path=path) != f.refuses(y)
         ]
     return every(*verdicts)
+
+
+def few(cases: Cases) -> Cases:
+    """The first of the cases that are always tried, and the same drawn ones."""
+    return Cases(lambda claims: tuple(islice(cases.always(claims), 4)), cases.strategy)
 
 
 def _cotangent(f: Run, x: Inputs) -> Array:
