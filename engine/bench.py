@@ -138,6 +138,8 @@ class Bench:
         return ""
 
     def _verdict(self, item: LawItem, aloud: bool) -> Result:
+        if self._child is not None and self._child[0] != self._where(item):
+            self.end()
         with one_thread(several=len(self._at) > 1):
             if not self._debugging and not self._note(item.device):
                 return self._verdict_of_child(item, _pass_on if aloud else _ignore)
@@ -161,11 +163,13 @@ class Bench:
         return heard["result"]
 
     def _child_for(self, item: LawItem) -> Child:
-        where = (id(item.implementation), item.device)
-        if self._child is None or self._child[0] != where:
-            self.end()
-            self._child = where, Child(self._answer, item.limits)
+        if self._child is None:
+            self._child = self._where(item), Child(self._answer, item.limits)
         return self._child[1]
+
+    @staticmethod
+    def _where(item: LawItem) -> tuple[int, str]:
+        return id(item.implementation), item.device
 
     def _answer(self, request: str, line: Line) -> None:
         item = self._items[request]
@@ -174,7 +178,8 @@ class Bench:
         must_answer(item.device)
 
     def _note(self, device: str) -> str:
-        if device not in self._notes:
+        # what the session has done since may keep the next child from what the last one could do
+        if device not in self._notes or (self._child is None and not self._notes[device]):
             self._notes[device] = "" if self._debugging else why_unguarded(device)
         return self._notes[device]
 

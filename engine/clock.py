@@ -13,14 +13,12 @@ class Clock:
     def __init__(self) -> None:
         self.implementation = 0.0
         self.reference = 0.0
-        self.calls = 0
         self.watch: Callable[[bool], None] = lambda entering: None
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Count the time of one call of the implementation."""
         self.watch(True)
-        self.calls += 1
         start = time.perf_counter()
         try:
             yield

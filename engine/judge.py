@@ -64,11 +64,9 @@ def conclude(
             strain=tally.strain, **more,
         )  # fmt: skip
 
-    unclaimed = law.not_claimed(run.implementation.claims)
-    if unclaimed:
-        return result("not_claimed", reason=unclaimed)
-    if law.needs_paths and not run.paths:
-        return result("not_claimed", reason="lists no paths")
+    unasked = law.not_asked_of(run.implementation)
+    if unasked:
+        return result("not_claimed", reason=unasked)
     if known is not None and known.case is not None:
         return _replay(law, run, known, tally, result)
     try:
@@ -189,7 +187,7 @@ def breaks_at_once(laws: Iterable[Law], run: Run, seed: int, announce: Callable[
     for law in laws:
         claims = run.implementation.claims
         known = run.implementation.known_at(law.name, run.device, run.format.name)
-        if law.sweeps or known or law.not_claimed(claims) or (law.needs_paths and not run.paths):
+        if law.sweeps or known or law.not_asked_of(run.implementation):
             continue
         for case in islice(law.cases.always(claims), 1):
             announce(law.name, repr(case))

@@ -16,7 +16,7 @@ Defining a law registers it. A `family` is one law for every subject.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from seqlaws.subject import Cases, Claims, Subject
 from seqlaws.verdict import Verdict
 
 if TYPE_CHECKING:
+    from seqlaws.implementation import Implementation
     from seqlaws.inputs import Inputs
     from seqlaws.run import Run
 
@@ -93,8 +94,10 @@ class Law:
                 return f"declares {key}={claims.dialect[key]!r}"
         return ""
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        getattr(printer, "text")(self.name)  # noqa: B009 - the printer's type is private to its library
+    def not_asked_of(self, implementation: Implementation) -> str:
+        """Why the law does not apply to an implementation, or ""."""
+        unclaimed = self.not_claimed(implementation.claims)
+        return unclaimed or ("lists no paths" if self.needs_paths and not implementation.paths else "")
 
 
 def law(
@@ -186,11 +189,6 @@ def laws_of(subject: str) -> list[Law]:
     for each in sorted(own.values(), key=lambda each: each.level):
         place(each)
     return list(ordered.values())
-
-
-def all_laws() -> Iterator[Law]:
-    """Every law that has been defined."""
-    return iter(_LAWS.values())
 
 
 def _parts(check: Check) -> tuple[str, str, str, str]:

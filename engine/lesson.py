@@ -13,7 +13,7 @@ Defining one registers it. The docstring is the story: the sin in one line, then
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -136,8 +136,8 @@ def lessons_of(subject: str) -> list[Lesson]:
     return [each for each in _LESSONS.values() if each.subject == subject]
 
 
-def _implementation(subject: str, call: Callable[..., Any], declared: Mapping[str, Any] | Set[str]) -> Implementation:
-    return Implementation(name=f"{subject}.{call.__name__}", subject=subject, call=call, **dict(declared))  # type: ignore[arg-type]
+def _implementation(subject: str, call: Callable[..., Any], declared: Mapping[str, Any]) -> Implementation:
+    return Implementation(name=f"{subject}.{call.__name__}", subject=subject, call=call, **declared)
 
 
 def _story(call: Callable[..., Any]) -> str:

@@ -54,7 +54,7 @@ def broken_laws(
     for law in implementation.definition.laws:
         if among is not None and law.name not in among:
             continue
-        if law.not_claimed(implementation.claims) or (law.needs_paths and not implementation.paths):
+        if law.not_asked_of(implementation):
             continue
         tally = Tally()
         try:

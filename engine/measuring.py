@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import seqlaws
 from seqlaws.errors import Misunderstood
+from seqlaws.implementation import DEVICES
 from seqlaws.nearest import misunderstood
 from seqlaws.output import STDOUT, refuse_unwritable, write
 from seqlaws.terminal import Terminal
 
 if TYPE_CHECKING:
-    from seqlaws.instruments import Figure, Model
+    from seqlaws.instruments import Model
 
 TABLE = "table1"
 QUANTITIES = {
@@ -83,7 +84,12 @@ def add_measure(commands: Any) -> None:
     add("quantity", choices=QUANTITIES, metavar="QUANTITY", help=", ".join(QUANTITIES))
     add("targets", nargs="*", metavar="TARGET", help="what to measure (see below); several go into one plot")
     add("--args", default="", metavar="LIST", help="arguments of the class or factory: input_size=16,hidden_size=16")
-    add("--length", type=_length, metavar="T", help="the sequence length (default: 64; gradient: 100)")
+    add(
+        "--length",
+        type=_length,
+        metavar="T",
+        help="the sequence length (default: 64; gradient: 100; memory: 1024)",
+    )
     add("--width", type=_length, metavar="D", help="the input width (default: inferred)")
     add("--seed", type=int, default=0, metavar="N", help="from which the weights are drawn (default: 0)")
     add("--device", default="cpu", metavar="NAME", help="cpu or cuda (default: cpu)")
@@ -93,9 +99,7 @@ def add_measure(commands: Any) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     """Measure what was asked for, show it and write it."""
-    if bool(asked.targets) == (asked.quantity == TABLE):
-        what = "its rows are fixed, it takes no TARGET" if asked.targets else "which TARGET?"
-        raise Misunderstood(f"measure {asked.quantity}: {what} (see seqlaws measure --help)")
+    _refuse_what_is_not_used(asked)
     refuse_unwritable(asked.json)
     if asked.plot:
         from seqlaws.instruments.figure import refuse_undrawable
@@ -109,10 +113,24 @@ def run(asked: argparse.Namespace) -> int:
         out.say(str(result))
         results.append(result)
     if asked.plot:
-        _together([result.plot() for result in results]).save(asked.plot)
+        from seqlaws.instruments import Figure
+
+        Figure.together([result.plot() for result in results]).save(asked.plot)
     if asked.json:
         _write_json([result.to_json() for result in results], asked.json)
     return 0
+
+
+def _refuse_what_is_not_used(asked: argparse.Namespace) -> None:
+    """An option without effect would make a number look like the answer to another question."""
+    if asked.quantity != TABLE and not asked.targets:
+        raise Misunderstood(f"measure {asked.quantity}: which TARGET? (see seqlaws measure --help)")
+    if asked.device not in DEVICES:
+        raise Misunderstood(f"unknown device {asked.device!r}; there are: {', '.join(DEVICES)}")
+    options = {"--length": asked.length, "--width": asked.width, "--args": asked.args}
+    given = ["TARGET"] if asked.targets else [name for name, value in options.items() if value]
+    if asked.quantity == TABLE and given:
+        raise Misunderstood(f"measure {TABLE}: its rows are fixed, it takes no {given[0]} (see seqlaws measure --help)")
 
 
 def _measurements(asked: argparse.Namespace, targets: list[Asked]) -> Iterator[Callable[[], Any]]:
@@ -126,10 +144,17 @@ def _measurements(asked: argparse.Namespace, targets: list[Asked]) -> Iterator[C
     instrument = INSTRUMENTS[asked.quantity]
     settings = {"length": asked.length} if asked.length else {}
     for target in targets:
-        whole_family = asked.quantity == "work" and target.varies
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(asked.seed)
-            given = target.build if whole_family else target.model(asked.width, asked.device)
+
+        def seeded(build: Callable[..., Any], *sizes: Any) -> Any:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(asked.seed)
+                return build(*sizes)
+
+        given: Any = partial(seeded, target.build)
+        if not (asked.quantity == "work" and target.varies):
+            given = seeded(target.model, asked.width, asked.device)
+        elif asked.width or asked.device != "cpu":
+            raise Misunderstood(f"measure work: {target.text} is made on the cpu, for several widths D: not for one")
         yield partial(_timed, f"{asked.quantity} of {target.text}", partial(instrument, given, **settings))
 
 
@@ -186,7 +211,8 @@ def _arguments(text: str) -> tuple[list[ast.expr], dict[str, ast.expr]]:
         call = ast.parse(f"f({text})", mode="eval").body
     except SyntaxError:
         raise Misunderstood(f"arguments {text!r} cannot be read; write input_size=16,batch_first=True") from None
-    assert isinstance(call, ast.Call)
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+        raise Misunderstood(f"arguments {text!r} cannot be read; write input_size=16,batch_first=True")
     for node in [*call.args, *(each.value for each in call.keywords)]:
         for part in ast.walk(node):
             if not isinstance(part, ALLOWED) or (isinstance(part, ast.Name) and part.id != "D"):
@@ -231,7 +257,7 @@ def _dotted(place: str) -> Any:
     for count in range(len(parts), 0, -1):
         try:
             found: Any = importlib.import_module(".".join(parts[:count]))
-        except (ImportError, ValueError):
+        except (ImportError, ValueError, TypeError):  # a path is not a name that can be imported
             continue
         for part in parts[count:]:
             found = getattr(found, part, None)
@@ -270,12 +296,6 @@ def _progress(what: str) -> Iterator[None]:
     finally:
         done.set()
         teller.join()
-
-
-def _together(figures: list[Figure]) -> Figure:
-    from seqlaws.instruments import Figure
-
-    return Figure.together(figures)
 
 
 def _write_json(results: list[dict[str, Any]], file: str) -> None:

@@ -177,9 +177,7 @@ def keeps_a_copy_of_each_tensor(call: Call) -> Call:
     """
 
     def packed(tensor: Tensor) -> Tensor:
-        if not hasattr(tensor, "packed"):
-            tensor.packed = tensor.clone()  # type: ignore[attr-defined]
-        copy: Tensor = tensor.packed
+        copy: Tensor = vars(tensor).setdefault("packed", tensor.clone())
         return copy
 
     return lambda *arguments, **options: call(*changed(packed, arguments), **changed(packed, options))

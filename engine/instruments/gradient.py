@@ -87,7 +87,9 @@ class GradientProfile:
             half = f", half-life {self.half_life:.3g} lags" if self.law == "exponential" else ""
             fits = f"R² {self.r2_exponential:.3f} exponential, {self.r2_power:.3f} power law d^{self.exponent:.2f}"
             lines += [f"  rate per lag {self.rate:+.4f} [{low:+.4f}, {high:+.4f}]{half}", f"  {fits}"]
-        if self.reach < len(self.norms) - 1:
+        if self.reach < 0:
+            lines.append("  no gradient at all")
+        elif self.reach < len(self.norms) - 1:
             why = "float64 underflows" if self.norms[self.reach] < TINY else "no gradient at all"
             lines.append(f"  {why} beyond lag {self.reach}")
         if self.lyapunov:

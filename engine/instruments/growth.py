@@ -56,5 +56,4 @@ def order_of(values: tuple[int, ...]) -> str:
         if last[0] > 0 and all(after == factor * before for before, after in pairwise(last)):
             return order
     # ⌈log⌉ rises unevenly (2 4 4 6 8 8), but never by more than it did at first
-    rose_before = max(steps[: len(steps) - 2])
-    return "O(log n)" if 0 < max(last[-2:]) <= rose_before else "unclassified"
+    return "O(log n)" if max(last[-2:]) > 0 and max(steps) <= max(steps[:2]) else "unclassified"

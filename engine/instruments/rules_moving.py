@@ -103,7 +103,7 @@ def _put(call: Call) -> Tensor:
 def _scattered(call: Call) -> Tensor:
     """Elements written, or added, at places along one axis."""
     value, places, dim = call.of(call["self"]), call["index"], call["dim"]
-    source = call["src"] if call["src"] is not None else call["source"]
+    source = next((call[name] for name in ("src", "source", "value") if call[name] is not None), None)
     given = call.of(source) if isinstance(source, Tensor) else torch.tensor(CONSTANT)
     known = call.of(places)
     by_rows = call.name.startswith("index")

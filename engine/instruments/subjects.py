@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqlaws.errors import Misunderstood
 from seqlaws.implementation import Implementation
@@ -36,13 +36,8 @@ def model_of(implementation: Implementation, width: int, device: torch.device) -
     name, subject = implementation.name, implementation.subject
     if implementation.framework != "torch":
         raise Misunderstood(f"{name} computes in {implementation.framework}; instruments see what torch computes")
-    if subject == "decoder":
-        model = implementation.call(0, width, HEADS)
-        module = model.to(device) if isinstance(model, nn.Module) else None
-        learned = () if module is None else tuple(module.parameters())
-        return Model(name, model.forward, width, module, learned, device=device)
     if subject not in CALLS:
-        raise Misunderstood(f"{name} implements {subject}; instruments measure: {', '.join([*CALLS, 'decoder'])}")
+        raise Misunderstood(f"{name} implements {subject}; instruments measure: {', '.join(CALLS)}")
     weights = Weights(subject, width, device)
     call = CALLS[subject]
     return Model(

@@ -45,3 +45,10 @@ def test_a_chain_counts_its_longest_branch() -> None:
 def test_growth_ends_at_the_length() -> None:
     result = sequential_depth(nn.RNN(D, D), 12)
     assert result.unit == 3 * 12 + 1 and result.unit_growth.lengths == (2, 4, 8)
+
+
+def test_what_a_place_is_filled_with_counts() -> None:
+    def filled(x: Tensor) -> Tensor:
+        return torch.zeros_like(x).index_fill(1, torch.tensor([0]), x.sum().tanh().tanh().tanh())
+
+    assert sequential_depth(filled, 8, width=D).unit > 3

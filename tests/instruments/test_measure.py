@@ -7,18 +7,16 @@ import shlex
 import xml.etree.ElementTree
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from seqlaws import measuring
 from seqlaws.cli import main
 from seqlaws.errors import Misunderstood
-from seqlaws.instruments import path_length
 from seqlaws.instruments.subjects import model_of
+from seqlaws.targets import resolve
 
 MODELS = """
 import torch
@@ -83,21 +81,10 @@ def test_what_a_target_may_be(run: Any, target: str, longest: int) -> None:
     assert (measured["longest"], measured["exactness"]) == (longest, "exact")
 
 
-class Decoder(nn.Module):
-    def __init__(self, seed: int, d_model: int, num_heads: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(d_model, d_model)
-
-    def forward(self, x: Any, *, positions: Any = None, padding: Any = None) -> Any:
-        return self.layer(x).cumsum(1)
-
-
-def test_a_decoder_is_made_first() -> None:
-    factory = SimpleNamespace(name="mine", subject="decoder", framework="torch", call=Decoder)
-    assert path_length(model_of(factory, 4, torch.device("cpu")), 8).longest == 2
-    factory.framework = "numpy"
-    with pytest.raises(Misunderstood, match="mine computes in numpy; instruments see what torch computes"):
-        model_of(factory, 4, torch.device("cpu"))
+def test_only_what_torch_computes_is_measured() -> None:
+    implementation = resolve("numpy.reference.rnn")[0]
+    with pytest.raises(Misunderstood, match=r"numpy.reference.rnn computes in numpy; instruments see what torch"):
+        model_of(implementation, 4, torch.device("cpu"))
 
 
 def test_several_targets_go_into_one_plot(run: Any, tmp_path: Path) -> None:
@@ -115,6 +102,10 @@ def test_several_targets_go_into_one_plot(run: Any, tmp_path: Path) -> None:
         ("speed torch.nn.LSTM", "argument QUANTITY: invalid choice: 'speed' "),
         ("path", "measure path: which TARGET? (see seqlaws measure --help)"),
         ("table1 torch.nn.LSTM", "measure table1: its rows are fixed, it takes no TARGET "),
+        ("table1 --length 5", "measure table1: its rows are fixed, it takes no --length "),
+        ("work 'torch.nn.LSTM(D, D)' --width 5", "measure work: torch.nn.LSTM(D, D) is made on the cpu, for several "),
+        ("path 'torch.nn.Linear(9, 9)(4, 4)'", "arguments '9, 9)(4, 4' cannot be read; "),
+        ("path ./nosuch.py", "'./nosuch.py' names no class, factory, callable or Implementation "),
         ("path torch.nn.LSTMM", "'torch.nn.LSTMM' names no class, factory, callable or Implementation "),
         ("path nosuch.py:name", "there is no file nosuch.py"),
         ("path models:nosuch", "models has no 'nosuch'; "),
@@ -127,7 +118,7 @@ def test_several_targets_go_into_one_plot(run: Any, tmp_path: Path) -> None:
         ("path torch.nn.LSTM --args input_size=__import__('os')", "argument "),
         ("path 'torch.nn.Embedding(4, 4)'", "Embedding cannot be called with one tensor [2, 64, 4]: RuntimeError: "),
         ("path models:make --length 0", "argument --length: '0' is not a positive whole number "),
-        ("path models:make --device tpu", "there is no device 'tpu' here"),
+        ("path models:make --device tpu", "unknown device 'tpu'; there are: cpu, cuda"),
         ("path models:make --plot path.pdf", "cannot write path.pdf: a plot is an .svg or a .png"),
         ("path models:make --length 2 --json no/such/file", "cannot write no/such/file: No such file"),
         ("path models:make --length 2 --plot no/such/file.svg", "cannot write no/such/file.svg: No such file"),
