@@ -58,7 +58,8 @@ def _other_calls(x: Inputs, calls: list[Inputs], limit: int = 3) -> list[str]:
     lines = []
     for text in list(texts)[:limit]:
         first, *rest = text.splitlines()
-        lines += [f"  called with:  {first}", *[f"      {'':10}{line}" for line in rest]]
+        lead = "   and with:" if lines else "called with:"
+        lines += [f"  {lead}  {first}", *[f"      {'':10}{line}" for line in rest]]
     if len(texts) > limit:
         lines.append(f"  and with {len(texts) - limit} more")
     return lines

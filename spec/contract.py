@@ -1,6 +1,6 @@
 """The contract: what every call of every subject must do, whatever it computes.
 
-`f` is the implementation and `x` a case of its subject. The first four laws gate everything else.
+`f` is the implementation and `x` a case of its subject. The laws of the first level gate everything else.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def recurrent_networks_are_impractical_in_real_time(see: Evidence) -> None:
     """A recurrent network is of no practical use where answers are needed in real time.
 
     for every t: 8·d² products and a chain of constant length from token t to its output. Attention with a cache
-    takes 4·d² + 2·t·d products, more from t = 2·d on
+    takes 4·d² + 2·t·d products, more beyond t = 2·d
 
     Rule: products are counted at tokens of a stream, up to the 256th; each takes 8·d². The chain that a token adds
     is the same from the second to the 64th. At token 256, attention with a cache does more.
