@@ -67,10 +67,13 @@ class Implementation:
         if self.framework == "numpy":  # it knows no bfloat16, and no device but the processor
             object.__setattr__(self, "dtypes", tuple(each for each in self.dtypes if each != "bfloat16"))
             object.__setattr__(self, "devices", ("cpu",))
+        stated = [entry for entry in self.known.values() if isinstance(entry, Known)]
         for kind, given, possible in (
             ("dtype", self.dtypes, DTYPES),
             ("device", self.devices, DEVICES),
             ("framework", (self.framework,), FRAMEWORKS),
+            *(("dtype", entry.dtypes, DTYPES) for entry in stated if entry.dtypes),
+            *(("device", entry.devices, DEVICES) for entry in stated if entry.devices),
         ):
             if not given:
                 raise Misunderstood(f"{self.name}: names no {kind}; there are: {', '.join(possible)}")

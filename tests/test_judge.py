@@ -10,6 +10,7 @@ import torch
 
 from seqlaws import Implementation, Known
 from seqlaws.blocking import dependencies
+from seqlaws.errors import Misunderstood
 from seqlaws.inputs import Inputs
 from seqlaws.judge import dialect_hint, judge_law, judge_laws
 from seqlaws.law import STRUCTURE, Law, law
@@ -112,6 +113,27 @@ def test_a_known_fault_that_is_gone_is_red(known: str | Known) -> None:
 def test_a_known_fault_of_another_dtype_does_not_count() -> None:
     known = Known("doubled", dtypes=("float16",))
     assert judged("sums_to_one", softmax(doubled, known={"softmax.sums_to_one": known})).status == "broken"
+
+
+@pytest.mark.parametrize(
+    ("declared", "line"),
+    [
+        ({"dtypes": ()}, "mine: names no dtype; there are: float16, bfloat16, float32, float64"),
+        ({"devices": ()}, "mine: names no device; there are: cpu, cuda"),
+        ({"framework": "numpy", "dtypes": ("bfloat16",)}, "mine: names no dtype; there are: "),
+        ({"known": {"softmax.sums_to_one": Known("?", dtypes=("fp32",))}}, "mine: unknown dtype 'fp32'; there are: "),
+        ({"known": {"softmax.sums_to_one": Known("?", devices=("gpu",))}}, "mine: unknown device 'gpu'; there are: "),
+    ],
+)
+def test_what_would_never_be_judged_is_refused(declared: Any, line: str) -> None:
+    with pytest.raises(Misunderstood) as refusal:
+        softmax(**declared)
+    assert str(refusal.value).startswith(line)
+
+
+def test_numpy_knows_no_bfloat16_and_no_device_but_the_processor() -> None:
+    mine = softmax(framework="numpy")
+    assert (mine.dtypes, mine.devices) == (("float16", "float32", "float64"), ("cpu",))
 
 
 def test_what_is_not_claimed_is_not_judged() -> None:
