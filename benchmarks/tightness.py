@@ -57,6 +57,14 @@ def by_claims(runs: list[Run]) -> list[tuple[Claims, list[Run]]]:
     return groups
 
 
+def ratios(value: Array, reference: Array, bound: Array) -> Array:
+    """Errors as fractions of their bounds, where reference and bound are finite; NaN is as far off as can be."""
+    with np.errstate(all="ignore"):
+        error = np.abs(value - reference)
+        found = np.where(error == 0, 0.0, np.where(np.isnan(error), np.inf, error / bound))
+    return found[np.isfinite(bound) & np.isfinite(reference)].astype(np.float64)
+
+
 def measure(subject: str, dtype: str, examples: int = 100) -> Tightness:
     """Judge every honest variant of a subject on the traps and on drawn cases."""
     format, cases = FORMATS[dtype], load_subject(subject).cases
@@ -72,9 +80,7 @@ def measure(subject: str, dtype: str, examples: int = 100) -> Tightness:
             for run in alike:
                 out = run(x)
                 reference, bound = shared or (out.reference, out.bound)
-                error = np.abs(out.value - reference)
-                ratio = np.where(error > 0, error / bound, 0.0)[np.isfinite(bound) & np.isfinite(reference)]
-                found.ratios.append(ratio.astype(np.float64))
+                found.ratios.append(ratios(out.value, reference, bound))
         found.cases += x.rows
 
     for claims, alike in by_claims(runs):
@@ -102,17 +108,21 @@ def main(examples: int = 100) -> None:
     torch.set_num_threads(1)
     print("# Error bounds, measured\n")
     print("The error of every honest variant, as a fraction of the bound derived for the very same numbers")
-    print("(`reference/`). A ratio above 1 would be a false alarm. Half types come close to 1 because the last")
-    print("rounding dominates; in float32 and float64 the bound pays for any order of summation. The bounds of")
+    print("(`reference/`). A ratio above 1 would be a false alarm. In half types the last rounding is a large part")
+    print("of the bound; in float32 and float64 it pays for any order of summation. The bounds of")
     print("encoder blocks (here) and of the gradients of multi-head attention (in their test) are simulated")
     print("(`reference/monte_carlo.py`): twelve times the spread that random roundings")
     print("cause, infinite where roundings could lose a row.\n")
     print(f"Made by `python benchmarks/tightness.py`, torch {torch.__version__}, NumPy {np.__version__}, CPU.\n")
     print("| subject | dtype | sub-cases | outputs | violations | largest | 99 % | median |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
+    largest: dict[str, float] = {}
     for subject in (name for name in subject_names() if load_subject(name).exact):
         for dtype in DTYPES:
-            print(measure(subject, dtype, examples).line(), flush=True)
+            found = measure(subject, dtype, examples)
+            print(found.line(), flush=True)
+            largest[dtype] = max(largest.get(dtype, 0.0), float(found.all.max()))
+    print(f"\nThe largest of all: {', '.join(f'{ratio:.3f} in {dtype}' for dtype, ratio in largest.items())}.")
 
 
 if __name__ == "__main__":

@@ -44,10 +44,13 @@ COMMANDS = {
 
 
 def seconds(command: tuple[str, ...]) -> float:
-    """How long a command takes, its output thrown away."""
+    """How long a command takes, its output thrown away. Raises SystemExit if it came to no verdict."""
     start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return time.perf_counter() - start
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    taken = time.perf_counter() - start
+    if done.returncode not in (0, 1):  # nothing is broken, or a law is
+        raise SystemExit(f"{' '.join(command)}: exit status {done.returncode}")
+    return taken
 
 
 def main(runs: int = 3) -> None:

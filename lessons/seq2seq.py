@@ -66,6 +66,45 @@ class multiplies_queries_and_keys(AdditiveAttention):
         return self.head(torch.tanh(self.join(torch.cat([read, weights @ states], dim=-1))))
 
 
+@made("honest", dialect={"padding": "anywhere", "target": "shifted"})
+class shifts_its_target(AdditiveAttention):
+    """The target is shifted to the right by the model itself, as in T5 and BART: y_t predicts target_t."""
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        start = torch.zeros_like(target[:, :1])
+        return super().decode(torch.cat([start, target[:, :-1]], dim=1), memory)
+
+
+@made("honest", **ATTENDS)
+class convolves_its_target(AdditiveAttention):
+    """A convolutional decoder, kernels of three tokens (Gehring et al. 2017): what is further back it never sees."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model)
+        self.kernel = nn.Linear(3 * d_model, 2 * d_model)
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        states, real = memory
+        padded = nn.functional.pad(target, (0, 0, 2, 0))
+        near = [padded[:, back : back + target.shape[1]] for back in range(3)]
+        read = nn.functional.glu(self.kernel(torch.cat(near, dim=-1)), dim=-1)
+        scores = self.score(torch.tanh(self.query(read)[:, :, None] + self.key(states)[:, None]))[..., 0]
+        weights = torch.softmax(scores.masked_fill(~real[:, None], -math.inf), dim=-1)
+        return self.head(torch.tanh(self.join(torch.cat([read, weights @ states], dim=-1))))
+
+
+@made("honest", **CONTEXT)
+class steps_with_rectifiers(ContextVector):
+    """A recurrent decoder of rectified units (Le et al. 2015): now and then all of them are shut."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model)
+        self.units = nn.RNNCell(d_model, d_model, nonlinearity="relu")
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        return self.head(stepped(self.units, target, memory))
+
+
 @made("easy", caught_by=("the_memory_is_all_that_passes",), **ATTENDS)
 class remembers_the_last_source(AdditiveAttention):
     """The decoder reads the states that the encoder left on the model, not those it is handed.
@@ -257,6 +296,21 @@ class reads_eight_tokens(Transformer):
         return super().decode(target, (tokens, blind))
 
 
+@made("nasty", caught_by=("every_source_token_reaches_every_output",), **ATTENDS)
+class reads_96_tokens_and_the_last(AdditiveAttention):
+    """Attention ends after 96 tokens of the source; the last state starts the decoder, as it should.
+
+    Three tiles of 32 fitted when it was written. The first outputs still hear of what is left out, through the state.
+    """
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        states, real = memory
+        last = torch.zeros_like(real[:, -1:])
+        return super().decode(
+            target, (torch.cat([states[:, :96], states[:, -1:]], dim=1), torch.cat([real[:, :96], last], dim=1))
+        )
+
+
 @made("nasty", caught_by=("the_memory_bounds_what_can_pass",), **CONTEXT)
 class hides_the_source_in_a_closure(ContextVector):
     """The memory is a function, and the function holds the whole source.
@@ -296,3 +350,34 @@ class detaches_its_memory(ContextVector):
 
     def encode(self, source: Tensor, *, padding: Tensor | None = None) -> Any:
         return super().encode(source, padding=padding).detach()
+
+
+@made("nasty", caught_by=("gradients_are_the_slopes_of_the_output",), **ATTENDS)
+class detaches_its_attention_weights(AdditiveAttention):
+    """The weights of the attention are detached.
+
+    They were kept for a plot. Values are learned, and where to look is not: queries and keys stay as initialised.
+    """
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        states, real = memory
+        read = stepped(self.decoder, target, states[:, -1])
+        scores = self.score(torch.tanh(self.query(read)[:, :, None] + self.key(states)[:, None]))[..., 0]
+        weights = torch.softmax(scores.masked_fill(~real[:, None], -math.inf), dim=-1).detach()
+        return self.head(torch.tanh(self.join(torch.cat([read, weights @ states], dim=-1))))
+
+
+@made("nasty", caught_by=("gradients_are_the_slopes_of_the_output",), **CONTEXT)
+class detaches_its_state_in_every_step(ContextVector):
+    """The state of the encoder is detached before every step, not only between batches.
+
+    Only the last token of the source gets a gradient: back-propagation through time, without the time.
+    """
+
+    def states(self, source: Tensor, padding: Tensor | None) -> Tensor:
+        h, states = source.new_zeros(source.shape[0], source.shape[2]), []
+        for t in range(source.shape[1]):
+            new = self.encoder(source[:, t], h.detach())
+            h = new if padding is None else torch.where(padding[:, t : t + 1], new, h)
+            states.append(h)
+        return torch.stack(states, dim=1)

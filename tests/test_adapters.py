@@ -10,10 +10,10 @@ import pytest
 
 import seqlaws
 from seqlaws.implementation import Known
-from seqlaws.targets import resolve
+from seqlaws.targets import _libraries, resolve
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = [*resolve("torch"), *resolve("numpy")]
+SHIPPED = [each for library in _libraries() for each in resolve(library)]
 KNOWN = [entry for each in SHIPPED for entry in each.known.values() if isinstance(entry, Known)]
 # some faults are those of one processor: where they are not, no dtype has them
 SCRIPTS = sorted({entry.script for entry in KNOWN if entry.dtypes})

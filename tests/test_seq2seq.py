@@ -5,17 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch import Tensor, nn
 
 import seqlaws
 from seqlaws import Implementation
 from seqlaws.adapters import torch_seq2seq as models
 from seqlaws.factory import built, copied, fresh, tensors_in
 from seqlaws.formats import FORMATS
+from seqlaws.law import Law
 from seqlaws.run import Run
 from seqlaws.spec.seq2seq import Seq2seqCase
+from seqlaws.spec.seq2seq.gradients import STEP, _slope, gradients_are_the_slopes_of_the_output
+from seqlaws.spec.seq2seq.laws import earlier_targets_have_influence
+from seqlaws.trial import trial
 
 CASE = Seq2seqCase(3, 5, 4, 8, model=1, seed=1)
+ANYWHERE = {"padding": "anywhere"}
+
+
+def made(kind: type[nn.Module], **declared: Any) -> Implementation:
+    return Implementation("mine", "seq2seq", models.factory(kind), **{"dialect": ANYWHERE, **declared})
+
+
+def holds(law: Law, model: Implementation, case: Seq2seqCase, dtype: str = "float32") -> bool:
+    verdict = trial(law, Run(model, "cpu", dtype), case.inputs(FORMATS[dtype]))
+    assert verdict.reached
+    return verdict.holds
 
 
 def test_a_single_source_token_gets_all_the_attention() -> None:
@@ -70,3 +87,97 @@ def test_a_model_need_not_run_in_a_dtype_that_it_does_not_declare() -> None:
     report = seqlaws.check(Implementation(name="single", subject="seq2seq", call=single, **declared), profile="quick")
     assert report.broken == []
     assert report.count("holds") > 10 and report.count("vacuous") > 0
+
+
+def test_a_rank_is_not_counted_and_gradients_are_not_compared_below_float64() -> None:
+    single = made(models.ContextVector, can=models.context.can, dtypes=("float32",))
+    report = seqlaws.check(single, law="seq2seq.*", profile="quick")
+    vacuous = {each.law.partition(".")[2] for each in report.results if each.status == "vacuous"}
+    assert vacuous == {"gradients_are_the_slopes_of_the_output", "the_memory_bounds_what_can_pass"}
+    assert report.broken == []
+
+
+def test_nothing_is_held_against_a_model_that_runs_in_a_half_type_alone() -> None:
+    def half(seed: int, d_model: int) -> Any:
+        model = models.additive.call(seed, d_model).bfloat16()
+        model.to = lambda **_: model
+        return model
+
+    only = Implementation("half", "seq2seq", half, dialect=ANYWHERE, dtypes=("bfloat16",))
+    assert seqlaws.check(only, profile="quick").broken == []
+
+
+def test_an_influence_that_a_half_type_rounds_away_is_found_in_float64() -> None:
+    """Found by a reviewer: torch.nn.Transformer with seed 11."""
+    case = Seq2seqCase(37, 9, 13, 4, model=5, seed=139329)
+    assert holds(earlier_targets_have_influence, models.transformer, case, "bfloat16")
+
+
+class Shifted(models.AdditiveAttention):
+    """Shifts its target to the right by itself."""
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        return super().decode(torch.cat([torch.zeros_like(target[:, :1]), target[:, :-1]], dim=1), memory)
+
+
+def test_a_model_that_shifts_its_target_is_told_to_declare_it() -> None:
+    report = seqlaws.check(made(Shifted), dtype="float32", profile="quick")
+    (broken,) = report.broken
+    assert broken.law == "seq2seq.earlier_targets_have_influence"
+    assert "target='shifted'" in broken.card
+    declared = made(Shifted, dialect={**ANYWHERE, "target": "shifted"})
+    assert seqlaws.check(declared, dtype="float32", profile="quick").broken == []
+
+
+def test_a_model_that_says_it_shifts_and_does_not_shows_the_answer() -> None:
+    report = seqlaws.check(
+        made(models.AdditiveAttention, dialect={**ANYWHERE, "target": "shifted"}), dtype="float32", profile="quick"
+    )
+    assert [each.law for each in report.broken] == ["seq2seq.outputs_see_the_past_of_the_target_only"]
+    assert "target='as_given'" in report.broken[0].card
+
+
+class Kink(nn.Module):
+    """Adds the source of one token to the target, and a slope of 5 from a threshold on."""
+
+    threshold = 0.0
+    detached = False
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+
+    def encode(self, source: Tensor, *, padding: Tensor | None = None) -> Any:
+        return (
+            source.sum(dim=(1, 2))[:, None, None].detach() if self.detached else source.sum(dim=(1, 2))[:, None, None]
+        )
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        return target + memory + 5 * (memory - self.threshold).relu()
+
+
+@pytest.mark.parametrize("alpha", [*np.linspace(-2.5, 2.5, 61), 2 / 3, -2 / 3])
+def test_a_kink_beside_the_point_is_no_wrong_gradient(alpha: float) -> None:
+    """Wherever the slope jumps: the error of the difference stays below what is allowed to it."""
+    kind = type("Kinked", (Kink,), {})
+    model = made(kind, can={"gradient"})
+    x = Seq2seqCase(1, 1, 1, 1).inputs(FORMATS["float32"])
+    x = x.but(source=np.array([[[0.5]]]), target=np.array([[[0.25]]]))
+    kind.threshold = 0.5 + alpha * STEP
+    one = np.ones((1, 1, 1))
+    found, allowed = _slope(Run(model, "cpu", "float32"), x, "source", one, one)
+    rights = (1.0, 6.0) if alpha == 0 else ((1.0,) if alpha > 0 else (6.0,))
+    assert all(abs(found - right) <= allowed for right in rights)
+    if abs(alpha) >= 2:
+        assert allowed < 1e-6
+
+
+class Detached(Kink):
+    """The same without a gradient of the source."""
+
+    threshold, detached = 100.0, True
+
+
+def test_a_gradient_that_is_off_is_seen_to_be() -> None:
+    case = Seq2seqCase(3, 5, 4, 8, model=1, seed=1)
+    assert holds(gradients_are_the_slopes_of_the_output, made(Kink, can={"gradient"}), case)
+    assert not holds(gradients_are_the_slopes_of_the_output, made(Detached, can={"gradient"}), case)

@@ -11,3 +11,5 @@ for kind in (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU):
         layer(torch.zeros(4, 0, 3))
     except RuntimeError as error:
         print(kind.__name__, "empty sequence:", error)
+    else:
+        raise SystemExit("no longer so")

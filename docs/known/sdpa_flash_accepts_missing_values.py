@@ -12,3 +12,5 @@ try:
         F.scaled_dot_product_attention(q, k, v)
 except RuntimeError as error:
     print("MATH:", str(error).splitlines()[0])
+else:
+    raise SystemExit("no longer so")

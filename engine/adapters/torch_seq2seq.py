@@ -13,7 +13,7 @@ from seqlaws.implementation import Implementation, Known
 from seqlaws.spec.seq2seq import Seq2seqCase
 
 
-def stepped(cell: nn.GRUCell, tokens: Tensor, h: Tensor, real: Tensor | None = None) -> Tensor:
+def stepped(cell: nn.GRUCell | nn.RNNCell, tokens: Tensor, h: Tensor, real: Tensor | None = None) -> Tensor:
     """The states [B,T,E] of a cell; a token that is not real leaves the state as it was."""
     states = []
     for t in range(tokens.shape[1]):

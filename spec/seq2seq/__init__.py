@@ -2,7 +2,9 @@
 
 A factory `make(seed, d_model)` gives a model with `encode(source, *, padding=None) -> memory` and
 `decode(target, memory) -> y`: [B,S,E] and [B,T,E] → [B,T,E], with teacher forcing. Padding [B,S] is
-True where a token is real. There is no reference: a model is compared with itself.
+True where a token is real. By default y_t sees target_t and what stands before it; a model that shifts its
+target to the right by itself, so that y_t predicts target_t, declares target="shifted". There is no
+reference: a model is compared with itself.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqlaws.factory import built
-from seqlaws.formats import Array, Format
+from seqlaws.formats import FORMATS, Array, Format
 from seqlaws.inputs import Inputs
 from seqlaws.subject import Cases, Claims, Subject
 
@@ -76,6 +78,7 @@ TRAPS = (
 LONG = (
     Seq2seqCase(2, 67, 3, 4, "right", model=1, seed=1),
     Seq2seqCase(2, 3, 67, 4, model=2, seed=2),
+    Seq2seqCase(2, 131, 131, 4, "holes", model=3, seed=3),
 )
 
 
@@ -131,9 +134,14 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
     source, place = x.source.copy(), 0 if x.padding is None else np.argmax(x.padding, axis=1)
     source[np.arange(len(source)), place, 0] = np.nan
     yield x.but(source=source), np.ones((*x.target.shape[:2], 1), dtype=bool)
-    target = x.target.copy()
-    target[:, -1:, 0] = np.nan
-    yield x.but(target=target), (np.arange(x.target.shape[1]) == x.target.shape[1] - 1)[:, None]
+    target, last = x.target.copy(), np.arange(x.target.shape[1]) == x.target.shape[1] - 1
+    target[:, np.roll(last, -delay(dialect)) & (last.size > delay(dialect)), 0] = np.nan
+    yield x.but(target=target), last[:, None] & (last.size > delay(dialect))
+
+
+def delay(dialect: Mapping[str, str]) -> int:
+    """How many places after a token of the target stands the first output that sees it."""
+    return int(dialect["target"] == "shifted")
 
 
 seq2seq = Subject(
@@ -144,7 +152,7 @@ seq2seq = Subject(
         "cross_attention": "the memory holds every token of the source, and the decoder reads them all",
         "gradient": "can be differentiated",
     },
-    dialects={"padding": ("right", "anywhere")},
+    dialects={"padding": ("right", "anywhere"), "target": ("as_given", "shifted")},
     arrange=lambda tensors, options: ((tensors["source"], tensors["target"], tensors["padding"]), dict(options)),
     perform=_perform,
     around=_around,
@@ -169,6 +177,11 @@ def asked(model: Run, x: Inputs, question: Callable[[Any, Mapping[str, Any]], An
         return found if isinstance(found, tuple) else (found,)
 
     return [model.numbers(each) for each in model.ask(x, put)]
+
+
+def finest(model: Run) -> Format:
+    """The format in which least is rounded away, of those that the implementation declares."""
+    return min((FORMATS[name] for name in model.implementation.dtypes), key=lambda each: each.unit)
 
 
 def memory_of(it: Any, tensors: Mapping[str, Any]) -> Any:
