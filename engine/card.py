@@ -55,7 +55,7 @@ def _other_calls(x: Inputs, calls: list[Inputs], limit: int = 3) -> list[str]:
         parts += [f"{name} = {value!r}" for name, value in call.options.items() if value != x.options[name]]
         if parts:
             texts.setdefault("\n".join(parts))
-    lines = []
+    lines: list[str] = []
     for text in list(texts)[:limit]:
         first, *rest = text.splitlines()
         lead = "   and with:" if lines else "called with:"

@@ -96,8 +96,8 @@ def folded(
         s.new_zeros((*s.shape[:-1], 1)),
         s.new_zeros((*s.shape[:-1], v.shape[-1])),
     )
-    for keys in range(0, s.shape[-1], block):
-        state = absorb(*state, s[..., keys : keys + block], values[..., keys : keys + block, :])
+    for part, mates in zip(torch.split(s, block, dim=-1), torch.split(values, block, dim=-2), strict=True):
+        state = absorb(*state, part, mates)
     _, total, out = state
     return (out / total.masked_fill(total == 0, 1.0)).to(v.dtype)
 

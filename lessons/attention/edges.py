@@ -134,3 +134,16 @@ def cuts_to_fit(
     keys = min(k.shape[2], v.shape[2], mask.shape[-1] if mask is not None and mask.shape[-1] > 1 else k.shape[2])
     part = None if mask is None else mask[..., :keys]
     return attend(q, k[:, :, :keys], v[:, :, :keys], part, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("refuses_malformed_input",))
+def cuts_what_is_too_long(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A mask or values for more keys than there are lose the rest.
+
+    Loops run over the keys, and nobody asks how long the others are. A mask of the whole cache lies one step off.
+    """
+    keys = k.shape[2]
+    part = mask if mask is None or mask.shape[-1] == 1 else mask[..., :keys]
+    return attend(q, k, v[:, :, :keys], part, is_causal, scale)

@@ -181,6 +181,33 @@ def empty_rows_give_nan_gradients(
     return mixed(torch.softmax(s, dim=-1).masked_fill(empty, 0.0), v)
 
 
+@lesson("attention", "nasty", caught_by=("empty_rows_send_no_gradient",))
+def rows_emptied_by_two_masks_give_nan_gradients(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Rows that the mask empties are mended before the softmax; those that causality empties with it, after.
+
+    The output is right in both. Left padding makes rows of the second kind, and its gradients are NaN.
+    """
+    s = scores(q, k, scale)
+    biases = [hidden(torch.zeros_like(s), mask, each) for each in (False, is_causal)]
+    by_the_mask, empty = ((bias == -torch.inf).all(dim=-1, keepdim=True) for bias in biases)
+    return mixed(torch.softmax((s + biases[1]).masked_fill(by_the_mask, 0.0), dim=-1).masked_fill(empty, 0.0), v)
+
+
+@lesson("attention", "nasty", caught_by=("empty_rows_send_no_gradient",))
+def empty_rows_train_the_mean(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The backward pass computes the weights again, and in a row without visible keys they are all alike.
+
+    The zeros that the forward pass gave such a row are right, and finite gradients for every value follow them.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    empty = (s == -torch.inf).all(dim=-1, keepdim=True)
+    return grafted(attend(q, k, v, mask, is_causal, scale), mixed(torch.softmax(s.masked_fill(empty, 0.0), dim=-1), v))
+
+
 @lesson("attention", "nasty", caught_by=("nothing_flows_to_hidden_keys",))
 def hidden_half_gives_nan_gradients(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None

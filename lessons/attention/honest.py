@@ -94,10 +94,8 @@ def online_by_seven(
     bias = hidden(_no_scores(q, k), mask, is_causal)
     start = wide(q.new_zeros((*q.shape[:3], 1)))
     state = (start - math.inf, start, start.expand(*q.shape[:3], v.shape[3]))
-    for first in range(0, k.shape[2], 7):
-        keys = slice(first, first + 7)
-        s = scores(q, k[:, :, keys], scale) + bias[..., keys]
-        state = absorbed(*state, s, wide(repeated(v[:, :, keys], q)))
+    for keys, values, added in zip(torch.split(k, 7, 2), torch.split(v, 7, 2), torch.split(bias, 7, 3), strict=True):
+        state = absorbed(*state, scores(q, keys, scale) + added, wide(repeated(values, q)))
     return (state[2] / state[1].masked_fill(state[1] == 0, 1.0)).to(v.dtype)
 
 

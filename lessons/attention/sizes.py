@@ -6,7 +6,20 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.attention import Mask, Scale, attend, backwards, hidden, mixed, scores, weights
+from seqlaws.lessons.attention import (
+    Mask,
+    Scale,
+    attend,
+    backwards,
+    factor,
+    finite,
+    hidden,
+    mixed,
+    scores,
+    shares,
+    top,
+    weights,
+)
 
 
 @lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
@@ -59,6 +72,35 @@ def values_end_at_128(
     return torch.cat([out[..., :128], torch.zeros_like(out[..., 128:])], dim=-1)
 
 
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def scales_the_maximum_of_the_products(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The largest product of a row is found first and scaled with the others: exp(scale·⟨q, k⟩ − scale·max).
+
+    One multiplication less for each score. Below 0 it is the smallest score that is taken off, and exp overflows.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    if mask is None or mask.dtype == torch.bool:
+        highest = factor(q, scale) * finite(top(hidden(scores(q, k, 1.0), mask, is_causal)))
+    else:
+        highest = finite(top(s))
+    return mixed(shares(torch.exp(s - highest)), v)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def batches_beyond_65535_are_not_computed(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """One block for each head of each batch entry, as far as a grid has blocks; the rest stays zero.
+
+    The limit of the second axis of a grid is 65535, and a launch in two parts was never written.
+    """
+    out = attend(q, k, v, mask, is_causal, scale)
+    block = torch.arange(q.shape[0] * q.shape[1], device=q.device).reshape(*q.shape[:2], 1, 1)
+    return out.masked_fill(block >= 65535, 0.0)
+
+
 @lesson("attention", "nasty", caught_by=("agrees_at_every_number_of_queries",))
 def full_tile_of_48_queries_loses_its_last(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
@@ -82,6 +124,20 @@ def ignores_keys_beyond_1024(
     """
     s = hidden(scores(q, k, scale), mask, is_causal)
     return mixed(weights(s[..., :1024]), v[:, :, :1024])
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_number_of_keys",))
+def shows_all_keys_beyond_512(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A mask is read for the first 512 keys; all later ones are visible.
+
+    The tile of the mask stays where it is when the loop over the keys goes on. Short texts never get there.
+    """
+    if mask is not None and mask.shape[-1] > 512:
+        rest = torch.ones_like(mask[..., 512:]) if mask.dtype == torch.bool else torch.zeros_like(mask[..., 512:])
+        mask = torch.cat([mask[..., :512], rest], dim=-1)
+    return attend(q, k, v, mask, is_causal, scale)
 
 
 @lesson("attention", "nasty", caught_by=("hidden_keys_are_inert",))
@@ -111,6 +167,21 @@ def key_gradient_loses_the_end_of_a_full_tile(
         return g * (torch.arange(g.shape[2], device=g.device) < g.shape[2] - full)[:, None]
 
     return attend(q, backwards(k, cut), v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("gradients_agree_at_every_length",))
+def gradients_end_at_192_keys(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Keys and values beyond the first 192 get no gradient.
+
+    The backward kernel holds as much in fast memory as there is, and has no loop for the rest.
+    """
+
+    def cut(g: Tensor) -> Tensor:
+        return torch.cat([g[:, :, :192], torch.zeros_like(g[:, :, 192:])], dim=2)
+
+    return attend(q, backwards(k, cut), backwards(v, cut), mask, is_causal, scale)
 
 
 @lesson("attention", "nasty", caught_by=("gradients_agree_at_every_width_and_number_of_heads",))

@@ -78,3 +78,21 @@ def mends_nan_after_the_softmax(query: Tensor, key: Tensor, value: Tensor, w: An
         return p.masked_fill(~seen.any(dim=-1, keepdim=True), 0.0) @ v
 
     return plain(query, key, value, w, **options, attend=mended)
+
+
+@lesson("multihead", "nasty", caught_by=("an_empty_row_has_finite_gradients",))
+def mends_rows_that_the_mask_alone_empties(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
+    """Rows that the mask empties are mended before the softmax; those that causality empties with it, after.
+
+    The output is right in both. Left padding makes rows of the second kind, and every weight gets NaN from them.
+    """
+
+    def mended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        empty = [~visible(mask, each, scores).any(dim=-1, keepdim=True) for each in (False, is_causal)]
+        if mask is not None and mask.dtype != torch.bool:
+            scores = scores + mask
+        scores = scores + torch.where(visible(mask, is_causal, scores), 0.0, -math.inf).to(scores.dtype)
+        return scores.masked_fill(empty[0], 0.0).softmax(dim=-1).masked_fill(empty[1], 0.0) @ v
+
+    return plain(query, key, value, w, **options, attend=mended)

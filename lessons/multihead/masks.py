@@ -257,3 +257,15 @@ def assumes_causality_for_self_attention(query: Tensor, key: Tensor, value: Tens
     """
     options["is_causal"] = options.get("is_causal", False) or (query is key and query.shape[1] > 1)
     return plain(query, key, value, w, **options)
+
+
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+def cuts_a_mask_that_is_too_long(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
+    """A mask for more keys than there are is cut to those that there are.
+
+    A mask of the whole cache lies one step off, and nobody is told.
+    """
+    mask = options.get("mask")
+    if mask is not None:
+        options["mask"] = mask[..., : max(1, key.shape[1])]
+    return plain(query, key, value, w, **options)

@@ -54,6 +54,20 @@ def an_empty_row_empties_its_neighbours(x: Tensor, dim: int) -> Tensor:
     return torch.softmax(x, dim) + (math.nan if bool(is_hidden(x).all(dim).any()) else 0.0)
 
 
+@lesson(
+    "softmax",
+    "nasty",
+    caught_by=("sends_no_gradient_to_empty_rows",),
+    dialect={"empty_row": "zeros"},
+)
+def mends_empty_rows_after_the_softmax(x: Tensor, dim: int) -> Tensor:
+    """The NaN of a row of −inf is replaced by zeros after the softmax.
+
+    The output is as declared. The backward pass of the softmax still multiplies by NaN.
+    """
+    return torch.softmax(x, dim).masked_fill(is_hidden(x).all(dim, keepdim=True), 0.0)
+
+
 class _StraightThrough(torch.autograd.Function):
     """Softmax whose backward pass lets the gradient of hidden entries through as it is."""
 

@@ -131,13 +131,15 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """Something is missing: a width, a value, a column of the mask, a batch entry."""
+    """Something is missing: a width, a value, a column of the mask, a batch entry. Or there is one too many."""
     if x.size("D") > 2:
         yield x.but(k=x.k[..., :-1])
     if x.size("K") > 2:
         yield x.but(v=x.v[:, :, :-1])
+        yield x.but(v=np.concatenate([x.v, x.v[:, :, :1]], axis=2))
         if x.mask is not None and x.mask.shape[-1] == x.size("K"):
             yield x.but(mask=x.mask[..., :-1])
+            yield x.but(mask=np.concatenate([x.mask, x.mask[..., :1]], axis=-1))
     if x.size("B") > 2:
         yield x.but(k=x.k[:-1], v=x.v[:-1])
 

@@ -58,13 +58,13 @@ class AttentionCase:
         for place, fill in enumerate(fills):
             rows = slice(place, None, len(fills))
             _refill(fill, rng, format, q[rows], k[rows], v[rows])
-        mask = self._mask(rng, format)
+        mask = self._mask(rng)
         spelled = self.mask_axes if mask is not None else "BHQK"
         axes = {"q": "BHQD", "k": "BGKD", "v": "BGKV", "mask": "BHQK"[4 - len(spelled) :]}
         arrays, options = {"q": q, "k": k, "v": v, "mask": mask}, {"causal": self.causal, "scale": self.scale}
         return Inputs("attention", format, arrays, options, axes, self.seed, self.batch)
 
-    def _mask(self, rng: np.random.Generator, format: Format) -> Array | None:
+    def _mask(self, rng: np.random.Generator) -> Array | None:
         if self.mask == "none":
             return None
         sizes = {"B": self.batch, "H": self.heads, "Q": self.q_len, "K": self.kv_len, "1": 1}
@@ -107,7 +107,10 @@ def _refill(fill: str, rng: np.random.Generator, format: Format, q: Array, k: Ar
 
 
 def _pattern(pattern: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Which keys are visible; key 0 always is, so that no row is empty, whatever else hides keys."""
+    """Which keys are visible; no row is empty.
+
+    Key 0 always is visible, so that none is under causality either, except where "left" hides the first keys.
+    """
     keys = np.arange(shape[-1])
     match pattern:
         case "all":
@@ -115,8 +118,7 @@ def _pattern(pattern: str, rng: np.random.Generator, shape: tuple[int, ...]) -> 
         case "right":
             visible = np.broadcast_to(keys < rng.integers(1, shape[-1] + 1, (*shape[:-1], 1)), shape).copy()
         case "left":
-            visible = np.broadcast_to(keys >= rng.integers(0, max(1, shape[-1]), (*shape[:-1], 1)), shape).copy()
-            return visible
+            return np.broadcast_to(keys >= rng.integers(0, max(1, shape[-1]), (*shape[:-1], 1)), shape).copy()
         case "anticausal":
             queries = np.arange(shape[-2]).reshape(-1, 1) if len(shape) > 1 else 0
             visible = np.broadcast_to(keys >= queries, shape).copy()

@@ -9,14 +9,14 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, law
-from seqlaws.spec.attention import MASK_SHAPES, attention, cases, masked, visible
+from seqlaws.spec.attention import MASK_SHAPES, alive, attention, cases, masked, visible
 from seqlaws.verdict import Output, Verdict, every, finite, identical, vacuous, within
 
 MODERATE = ("normal", "grid", "strong", "shifted")
 HIDING = cases(mask=("bool", "float"), fill=MODERATE, causal=False)
 
 
-def _cotangent(attend: Any, x: Inputs) -> Array:
+def _cotangent(x: Inputs) -> Array:
     return x.noise("cotangent", (*x.q.shape[:3], x.size("V")))
 
 
@@ -36,7 +36,7 @@ def gradients_agree_with_the_definition(attend: Any, x: Inputs) -> Verdict:
 
     Source: Dao et al. 2022, appendix B.2.
     """
-    found = attend.gradient(x, _cotangent(attend, x), ("q", "k", "v"))
+    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
     return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
 
 
@@ -55,7 +55,7 @@ def gradients_of_large_scores_stay_finite(attend: Any, x: Inputs) -> Verdict:
     Why: a backward pass computes the weights again, from scores that it must bring down by the row's
     maximum a second time; 0·∞ in it is NaN in every parameter.
     """
-    found = attend.gradient(x, _cotangent(attend, x), ("q", "k", "v"))
+    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
     return every(*[finite(_in_range(gradient, x)).called(f"d{name}") for name, gradient in found.items()])
 
 
@@ -79,7 +79,7 @@ def an_additive_mask_receives_its_gradient(attend: Any, x: Inputs) -> Verdict:
     Why: learned biases (ALiBi slopes, relative positions) train through it; fused kernels often return
     none, or forget the sum.
     """
-    alone, together = (attend.gradient(x, _cotangent(attend, x), of) for of in (("mask",), ("q", "k", "v", "mask")))
+    alone, together = (attend.gradient(x, _cotangent(x), of) for of in (("mask",), ("q", "k", "v", "mask")))
     return every(within(together["mask"]).called("dmask"), within(alone["mask"]).called("dmask, asked for alone"))
 
 
@@ -96,7 +96,7 @@ def nothing_flows_to_hidden_keys(attend: Any, x: Inputs) -> Verdict:
     sees = np.take_along_axis(seen, key.reshape(-1, 1, 1, 1), axis=3)
     if sees.all():
         return vacuous()
-    found = attend.gradient(x, np.where(sees, 0.0, _cotangent(attend, x)), ("q", "k", "v"))
+    found = attend.gradient(x, np.where(sees, 0.0, _cotangent(x)), ("q", "k", "v"))
     rows = np.arange(x.size("B"))
     hidden = [found[name].value[rows, :, key] for name in ("k", "v")]
     return every(*[identical(each, np.zeros(each.shape)) for each in hidden])
@@ -115,7 +115,7 @@ def nothing_flows_back_from_the_past(attend: Any, x: Inputs) -> Verdict:
     reached = np.any(visible(x, attend.dialect) & counts, axis=(1, 2))
     if reached.all():
         return vacuous()
-    found = attend.gradient(x, np.where(counts, _cotangent(attend, x), 0.0), ("q", "k", "v"))
+    found = attend.gradient(x, np.where(counts, _cotangent(x), 0.0), ("q", "k", "v"))
     unreached = [np.swapaxes(found[name].value, 1, 2)[~reached] for name in ("k", "v")]
     return every(*[identical(each, np.zeros(each.shape)) for each in unreached])
 
@@ -123,28 +123,41 @@ def nothing_flows_back_from_the_past(attend: Any, x: Inputs) -> Verdict:
 @law(
     attention,
     GRADIENTS,
-    cases=HIDING,
+    cases=cases(mask=("bool", "float"), fill=MODERATE, causal=4 * (False,) + 4 * (True,)),
     needs=("gradient", "bool_mask|float_mask"),
     when={"empty_row": ("zeros",)},
-    after=("nothing_flows_to_hidden_keys",),
+    after=("nothing_flows_to_hidden_keys", "gradients_agree_with_the_definition"),
 )
 def empty_rows_send_no_gradient(attend: Any, x: Inputs) -> Verdict:
-    """A query that sees no key has a gradient of zero, and every other gradient stays finite.
+    """A query that sees no key has a gradient of zero, and all others are what they are without it.
 
-    M_i = ∅  ⇒  dq_i = 0;  dK, dV finite
+    M_i = ∅  ⇒  dq_i = 0;  dQ, dK, dV are those of the definition, with p_i = 0
 
     Why: the zeros of an empty row are often patched in after a NaN was made; its gradient is then
-    NaN, and one padded row ruins a step of training.
+    NaN, and one padded row ruins a step of training. Under left padding it takes causality to empty
+    a row: the mask alone is searched for them in vain.
     """
-    if x.causal and not attend.can("causal_with_mask"):
-        x = x.but(causal=False)
+    x = _left_padded(attend, x) if x.causal else _every_third_emptied(attend, x)
+    empty = ~alive(x, attend.dialect)
+    if not empty.any():
+        return vacuous()
+    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
+    own = found["q"].value[empty]
+    return every(
+        identical(own, np.zeros(own.shape)).called("dq of an empty row"),
+        *[within(gradient).called(f"d{name}") for name, gradient in found.items()],
+    )
+
+
+def _every_third_emptied(attend: Any, x: Inputs) -> Inputs:
     empty = np.arange(x.size("Q")) % 3 == x.seed % 3
     if not empty.any():
         empty[0] = True
-    emptied = masked(attend, x, ~empty.reshape(-1, 1))
-    found = attend.gradient(emptied, _cotangent(attend, x), ("q", "k", "v"))
-    rows = found["q"].value[:, :, empty]
-    return every(
-        identical(rows, np.zeros(rows.shape)).called("dq"),
-        *[finite(found[name]).called(f"d{name}") for name in ("q", "k", "v")],
-    )
+    return masked(attend, x, ~empty.reshape(-1, 1))
+
+
+def _left_padded(attend: Any, x: Inputs) -> Inputs:
+    """The inputs with their first keys hidden, in every entry of the batch another number of them."""
+    start = x.rng("left padding").integers(1, max(2, x.size("K")), x.size("B"))
+    full = None if x.mask is None else np.broadcast_to(x.mask, (*x.q.shape[:3], x.size("K"))).copy()
+    return masked(attend, x.spelled(mask="BHQK").but(mask=full), np.arange(x.size("K")) >= start.reshape(-1, 1, 1, 1))

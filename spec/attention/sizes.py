@@ -19,13 +19,18 @@ WIDTHS = ((31, 32), (32, 31), (48, 64), (64, 96), (80, 129), (96, 160), (129, 19
 QUERIES = (*range(1, 137), 159, 160, 161, 191, 192, 193, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
 # at these end the tiles of nearly every size up to 136
 BESIDE_EIGHTS = tuple(size for size in range(1, 137) if size < 9 or size % 8 in (0, 1, 7))
+LONG = (192, 193, 256, 257, 384, 385, 512, 513, 1024, 1025)
 
 
-def _sizes() -> Cases:
-    """One small case of every number of heads, of every width, and of scales that are easily mistaken."""
+def _sizes(*more: AttentionCase) -> Cases:
+    """One small case of every number of heads, of every width, and of scales that are easily mistaken.
+
+    And one of more batch entries than a grid may have blocks.
+    """
     swept = [AttentionCase(2, heads, groups, 3, 5, 3, 2, fill="normal", seed=heads) for heads, groups in HEADS]
     swept += [AttentionCase(2, 1, 1, 3, 5, d_k, d_v, fill="normal", seed=d_k) for d_k, d_v in WIDTHS]
-    swept += [AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=scale, fill="normal", seed=7) for scale in (0.0, 2.5)]
+    swept += [AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=scale, fill="normal", seed=7) for scale in (0.0, 2.5, -0.5)]
+    swept += [AttentionCase(65_537, 1, 1, 1, 1, 1, 1, fill="normal", seed=9), *more]
 
     def always(claims: Claims) -> dict[AttentionCase, None]:
         return dict.fromkeys(adapted(case, claims) for case in swept)
@@ -33,14 +38,20 @@ def _sizes() -> Cases:
     return Cases(always, cases().strategy)
 
 
-@law(attention, VALUES, cases=_sizes(), after=("agrees_with_its_definition",), examples=0.1)
-def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
-    """The definition holds for heads of every width, for any number and grouping of them, and for a scale of 0.
+# of scores times a scale below 0 the largest comes from the smallest product: take that for the largest, and exp
+# overflows
+DESCENDING = AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=-0.5, fill="sharp", seed=8)
 
-    D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  scale = 0
+
+@law(attention, VALUES, cases=_sizes(DESCENDING), after=("agrees_with_its_definition",), examples=0.1)
+def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
+    """The definition holds for heads of every width, any number and grouping of them, and scales of 0 and below.
+
+    D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  B = 65537,  scale = 0, −1/2
 
     Why: kernels are compiled for a few widths and numbers of heads, and pad, split or dispatch for all
-    others. And `scale or 1/√D` takes the number 0 for nothing.
+    others. And `scale or 1/√D` takes the number 0 for nothing, while below 0 the smallest product is the
+    largest score.
     """
     return within(attend(x))
 
@@ -85,7 +96,7 @@ def _start(whole: Output, size: int) -> tuple[Any, ...]:
 def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
     """The gradients are those of the definition for heads of every width, and for any number and grouping of them.
 
-    dQ, dK, dV for D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  scale = 0
+    dQ, dK, dV for D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  B = 65537,  scale = 0, −1/2
 
     Why: a backward kernel holds more in fast memory than a forward kernel, so its widths end earlier.
     """
@@ -95,20 +106,25 @@ def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -
 @law(
     attention,
     GRADIENTS,
-    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=136, kv_len=136, d_k=2, d_v=2, fill="normal", mask="none",
-                causal=False, scale=None),
+    cases=cases(traps=3, batch=2, heads=1, kv_heads=1, q_len=(136, 3, 1025), kv_len=(136, 1025, 3), d_k=2, d_v=2,
+                fill="normal", mask="none", causal=False, scale=None),
     needs=("gradient",),
     after=("gradients_agree_with_the_definition",),
     examples=0.1,
 )  # fmt: skip
 def gradients_agree_at_every_length(attend: Any, x: Inputs) -> Verdict:
-    """The gradients are those of the definition for self-attention at and beside every multiple of 8 up to 136.
+    """The gradients are those of the definition for sequences at and beside every multiple of 8, and for long ones.
 
-    dQ, dK, dV for Tq = Tk ∈ {1, …, 9, 15, 16, 17, 23, …, 136}, causal and not in turn
+    dQ, dK, dV for Tq = Tk ∈ {1, …, 9, 15, 16, 17, 23, …, 136}, causal and not in turn, and for three queries or
+    three keys with 192, 193, 256, 257, …, 1024, 1025 of the others
 
     Why: the backward pass walks through tiles of queries and of keys in the other order, and its borders
     are not those of the forward pass.
     """
+    if x.size("Q") != x.size("K"):
+        long = "Q" if x.size("Q") > x.size("K") else "K"
+        sizes = [size for size in LONG if size <= x.size(long)] or [x.size(long)]
+        return every(*[_gradients(attend, x.take(long, np.arange(size))) for size in sizes])
     verdicts = []
     for place, size in enumerate(size for size in BESIDE_EIGHTS if size <= x.size("Q")):
         square = x.take("Q", np.arange(size)).take("K", np.arange(size))

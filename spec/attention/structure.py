@@ -183,9 +183,9 @@ def duplicating_all_keys_changes_nothing(attend: Any, x: Inputs) -> Verdict:
     after=("constant_values_come_back",),
 )
 def scaling_queries_undoes_scaling_the_scale(attend: Any, x: Inputs) -> Verdict:
-    """Queries times 4 and the scale divided by 4 give the same output.
+    """Queries divided by 4 and the scale times 4 give the same output.
 
-    (scale/c)·⟨c q, k⟩ = scale·⟨q, k⟩
+    (c·scale)·⟨q/c, k⟩ = scale·⟨q, k⟩
 
     Why: a scale that is ignored, applied twice or applied to a copy shows, whatever its default is.
     """

@@ -185,6 +185,8 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
     if full.key.shape[1] > 1:  # a single one would be broadcast
         longer = np.concatenate([full.value, full.value[:, :1]], axis=1)
         yield replace(full, arrays={**full.arrays, "value": longer}, axes={**full.axes, "value": "BYE"}, _sizes={})
+        if x.mask is not None and x.mask.shape[-1] == full.key.shape[1]:
+            yield full.but(mask=np.concatenate([x.mask, x.mask[..., :1]], axis=-1))
     if size > 1:
         wider = np.concatenate([full.key, full.key[..., :1]], axis=2)
         yield replace(full, arrays={**full.arrays, "key": wider}, axes={**full.axes, "key": "BKX"}, _sizes={})

@@ -143,3 +143,27 @@ def follows_its_dialect_for_empty_rows(softmax: Any, x: Inputs) -> Verdict:
     if not empty.any():
         return vacuous()
     return within(softmax(x.but(x=np.where(empty, -np.inf, x.x))))
+
+
+@law(
+    softmax,
+    EDGES,
+    needs=("gradient", "infinite"),
+    when={"empty_row": ("zeros",)},
+    cases=cases(hidden=0.3),
+    after=("follows_its_dialect_for_empty_rows",),
+)
+def sends_no_gradient_to_empty_rows(softmax: Any, x: Inputs) -> Verdict:
+    """A row of −inf alone gets a gradient of exactly 0, and the other rows get theirs.
+
+    x_j = −∞ for all j  ⇒  ∂⟨p, g⟩/∂x_j = 0 for all j
+
+    Why: zeros that are put over the NaN of 0/0 hide it in the output alone. On the way back 0 times
+    NaN is NaN, and one padded row spoils every weight behind it.
+    """
+    empty = some_rows(x, "empty rows")
+    if not empty.any():
+        return vacuous()
+    x = x.but(x=np.where(empty, -np.inf, x.x))
+    gradient = softmax.gradient(x, x.noise("gradient of the output", x.x.shape), ("x",))["x"]
+    return every(identical(np.where(empty, gradient.value, 0.0), np.zeros(x.x.shape)), within(gradient))
