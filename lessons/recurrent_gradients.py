@@ -126,3 +126,23 @@ def channels_beyond_sixty_four_learn_nothing(call: Call) -> Call:
         return call(torch.cat([x[..., :64], x[..., 64:].detach()], dim=-1), state, w)
 
     return broken
+
+
+@lesson_everywhere(
+    "nasty", caught_by=("gradients_agree_at_every_size",), where=lambda subject: subject.pieces is not nothing
+)
+def detaches_the_state_every_two_hundred_steps(call: Call) -> Call:
+    """The state is detached after every 200 steps.
+
+    Long texts did not fit into memory in one piece. What is learned within a part is right, and nothing
+    is learned from one part to the next.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs = []
+        for start in range(0, max(1, x.shape[1]), 200):
+            out, state = call(x[:, start : start + 200], changed(Tensor.detach, state) if start else state, w)
+            outputs.append(out)
+        return torch.cat(outputs, dim=1), state
+
+    return broken

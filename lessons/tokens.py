@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from seqlaws.lesson import honest, lesson
@@ -115,6 +115,34 @@ class merges_pairs_of_bytes(Merges):
     """Byte-pair encoding, as language models use it."""
 
 
+class Pieces:
+    """Words in pieces, of which all but the first begin with ##; between two words there is one space."""
+
+    def __init__(self, words: str) -> None:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        self.pieces = [*letters, *("##" + each for each in letters), *words.split(), "#"]
+        self.ids = {each: place for place, each in enumerate(self.pieces)}
+        self.vocab_size = len(self.pieces)
+
+    def encode(self, text: str) -> list[int]:
+        return [self.ids[piece] for word in text.replace("#", " # ").split() for piece in self._split(word)]
+
+    def _split(self, word: str) -> Iterator[str]:
+        mark = ""
+        while word:
+            end = next(end for end in range(len(word), 0, -1) if mark + word[:end] in self.ids)
+            yield mark + word[:end]
+            mark, word = "##", word[end:]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(self.pieces[each] for each in ids).replace(" ##", "")
+
+
+@made("honest", "the student eat an apple ##ing ##s", can=())
+class splits_words_into_pieces(Pieces):
+    """Pieces of words, the longest first, as BERT has them; what else stands between words is lost."""
+
+
 @made("easy", caught_by=("decoding_undoes_encoding",))
 class lowers_the_case(Bytes):
     """Text is put into lower case first.
@@ -208,9 +236,21 @@ class truncates_silently(Bytes):
         return super().encode(text)[:512]
 
 
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class reads_one_block_of_a_file(Bytes):
+    """What lies beyond the first 32 768 bytes of a text is not read.
+
+    One read of one buffer. A page fits, a chapter does not, and the rest of the corpus is not missed.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text)[:32_768]
+
+
 @made(
     "easy",
     "abcdefghijklmnopqrstuvwxyz '.\n",
+    can={"bijection"},
     caught_by=("ids_are_integers_below_the_vocabulary_size",),
     dialect={"boundaries": "anywhere"},
 )

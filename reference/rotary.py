@@ -60,7 +60,8 @@ def bound(x: Array, positions: Array, base: float, convention: Convention, forma
     """The error that a correct rotation, or its gradient, may show on these very numbers.
 
     Cosines and sines may be stored in the input's format, and so may both products; then their sum is.
-    With the precision "single", wider inputs may be rounded to single precision before all that.
+    With the precision "single", wider inputs may be rounded to single precision before all that, also in
+    the channels that pass.
     """
     first, second = pairs(x.shape[-1], convention)
     theta, rate = angles(positions, x.shape[-1], base, convention)
@@ -73,6 +74,7 @@ def bound(x: Array, positions: Array, base: float, convention: Convention, forma
     roundings = 2
     if convention.precision == "single" and unit < SINGLE:
         unit, eta, roundings = SINGLE, SINGLE_ETA, 3
+        error = unit * np.abs(x) + eta
     for place, one, other in ((first, a, b), (second, b, a)):
         inherited = one * cos_off + other * sin_off
         size = one * cos + other * sin + inherited

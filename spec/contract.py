@@ -183,10 +183,11 @@ def gives_each_gradient_by_itself(f: Run, x: Inputs) -> Verdict:
 
 
 @family(
-    GRADIENTS,
+    EDGES,
     needs=("gradient",),
     where=lambda subject: subject.pieces is not nothing,
     cases=lambda subject: few(subject.cases),
+    after=("reads_any_layout_of_its_gradient",),
     examples=0.25,
 )
 def gives_the_gradient_of_each_result_by_itself(f: Run, x: Inputs) -> Verdict:

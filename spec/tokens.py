@@ -69,8 +69,8 @@ class Characters:
         """Every text is a sub-case."""
         points = [*range(0x3100), *range(0xF900, 0x10000)]
         texts = ["".join(map(chr, points[start : start + 250])) for start in range(0, len(points), 250)]
-        # beyond 8192 characters; a character of three bytes lies across every border of a power of two
-        options = {"texts": (*texts, "to € the €€ end, " * 600)}
+        # beyond 32 768 characters and 65 536 bytes; characters of three bytes lie across the borders of 8192 and 32 768
+        options = {"texts": (*texts, "to € the €€ end, " * 3000)}
         return Inputs("tokens", format, {}, options, {}, 0, len(options["texts"]))
 
 
@@ -151,13 +151,18 @@ def decoded(tokenizer: Run, x: Inputs, ids: Sequence[int]) -> str:
 
 
 def texts_of(tokenizer: Run, x: Inputs) -> Iterable[str]:
-    """The texts of a case; for a tokenizer that does not claim all of Unicode, what its ids spell instead."""
+    """The texts of a case; for a tokenizer that does not claim all of Unicode, what its ids spell instead.
+
+    Ids in any order may spell what no text becomes, such as the inner piece of a word at its beginning: what they
+    spell is encoded once, and the text that comes back is one of its own.
+    """
     if tokenizer.can("unicode"):
         yield from x.texts
         return
     rng, size = x.rng("ids"), _size(tokenizer, x)
     for length in (0, 1, *rng.integers(1, 20, len(x.texts))):
-        yield decoded(tokenizer, x, rng.integers(0, max(1, size), length if size else 0).tolist())
+        spelled = decoded(tokenizer, x, rng.integers(0, max(1, size), length if size else 0).tolist())
+        yield decoded(tokenizer, x, encoded(tokenizer, x, spelled))
 
 
 def _size(tokenizer: Run, x: Inputs) -> int:

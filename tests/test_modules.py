@@ -54,7 +54,7 @@ class Swapped(Own):
 )
 def test_a_class_with_the_interface_of_torch(build: Any, like: str) -> None:
     mine = seqlaws.module(build, like=like)
-    for law in ("*definition", "*.leaves_random_generators_alone"):
+    for law in ("*definition", "*.leaves_random_generators_alone", "*.refuses_malformed_input"):
         report = seqlaws.check(mine, dtype="float32", profile="quick", law=law)
         assert [result.status for result in report] == ["holds"] * len(report.results)
 

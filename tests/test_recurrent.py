@@ -170,20 +170,6 @@ def test_the_logistic_function_keeps_its_tails() -> None:
     np.testing.assert_allclose(logistic(np.array([-700.0, 0.0, 700.0])), [np.exp(-700.0), 0.5, 1.0], rtol=1e-15)
 
 
-@pytest.mark.parametrize("layers", [2, 3])
-@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU])
-def test_layers_of_torch_are_layer_after_layer(kind: Any, layers: int) -> None:
-    torch.manual_seed(0)
-    whole = kind(3, 4, num_layers=layers, batch_first=True, dtype=torch.float64)
-    x = torch.randn(5, 7, 3, dtype=torch.float64)
-    found, _ = whole(x)
-    for depth in range(layers):
-        one = kind(x.shape[2], 4, batch_first=True, dtype=torch.float64)
-        one.load_state_dict({name: getattr(whole, name.replace("_l0", f"_l{depth}")) for name in one.state_dict()})
-        x, _ = one(x)
-    torch.testing.assert_close(found, x, rtol=1e-12, atol=1e-14)
-
-
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_packed_steps_beyond_the_end_carry_the_state_bit_by_bit(kind: str) -> None:
     torch.manual_seed(0)

@@ -26,6 +26,12 @@ def test_the_codes_of_width_four_by_hand() -> None:
     np.testing.assert_allclose(found[2, 2:], [math.sin(0.5), math.cos(0.5)], rtol=1e-15)
 
 
+def test_an_odd_width_ends_with_a_sine() -> None:
+    found = sinusoidal(np.array([0.0, 3.0]), 3)
+    np.testing.assert_allclose(found[1], [math.sin(3), math.cos(3), math.sin(3 * 10_000.0 ** (-2 / 3))], rtol=1e-14)
+    np.testing.assert_array_equal(found[0], [0, 1, 0])
+
+
 @pytest.mark.parametrize(("layout", "sines"), [("interleaved", [0, 2, 4]), ("halves", [0, 1, 2])])
 def test_channels_are_those_of_the_layout(layout: str, sines: list[int]) -> None:
     found, others = channels(6, layout)

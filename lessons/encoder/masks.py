@@ -146,3 +146,37 @@ def gives_nan_to_a_token_that_sees_none(x: Tensor, w: Any, **options: Any) -> Te
         return attend(tokens, w, num_heads, mask, weights=lambda scores: scores.softmax(dim=-1))
 
     return plain(x, w, **options, attend=unmended)
+
+
+@lesson("encoder", "nasty", caught_by=("an_empty_row_has_finite_gradients",), incident="pytorch/pytorch#41508")
+def mends_nan_after_the_softmax(x: Tensor, w: Any, **options: Any) -> Tensor:
+    """The NaN of a token that sees none is replaced by zero after the softmax.
+
+    The output is as declared. The backward pass of the softmax still multiplies by NaN, and the next step
+    of training makes every weight NaN.
+    """
+
+    def mended(scores: Tensor) -> Tensor:
+        return scores.softmax(dim=-1).masked_fill((scores == -math.inf).all(dim=-1, keepdim=True), 0.0)
+
+    def added(scores: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.where(mask, 0.0, -math.inf).to(scores.dtype)
+        return scores if mask is None else scores + mask
+
+    def through(tokens: Tensor, w: Any, num_heads: int, mask: Tensor | None) -> Tensor:
+        return attend(tokens, w, num_heads, mask, biased=added, weights=mended)
+
+    return plain(x, w, **options, attend=through)
+
+
+@lesson("encoder", "nasty", caught_by=("agrees_at_every_length",))
+def reads_a_mask_of_sixty_four_keys(x: Tensor, w: Any, *, mask: Tensor | None = None, **options: Any) -> Tensor:
+    """Of a mask, the first 64 keys are read; all keys behind them are visible.
+
+    A word of 64 bits holds the mask of a tile, and there is one word. Padding of longer batches is attended to.
+    """
+    if mask is not None and mask.shape[-1] > 64:
+        rest = torch.ones_like(mask[..., 64:]) if mask.dtype == torch.bool else torch.zeros_like(mask[..., 64:])
+        mask = torch.cat([mask[..., :64], rest], dim=-1)
+    return plain(x, w, mask=mask, **options)

@@ -28,6 +28,16 @@ def has_its_own_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> T
     return plain(x, gain, shift, 1e-5)
 
 
+@lesson("norm", "medium", caught_by=("scales_cancel",), dtypes=("float32", "float64"))
+def takes_no_epsilon_below_1e_7(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Where ε is smaller than 1e-7, it is taken for 1e-7.
+
+    Somebody wanted to be safe in single precision. Models whose ε is 1e-12 load without a word, and their
+    faintest rows come out fainter.
+    """
+    return plain(x, gain, shift, max(eps, 1e-7))
+
+
 @lesson("norm", "easy", caught_by=("a_row_of_zeros_gives_the_shift", "has_the_variance_that_epsilon_leaves"))
 def forgets_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The row is divided by its standard deviation, and that is all.

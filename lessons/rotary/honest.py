@@ -78,6 +78,13 @@ def half_of_the_channels(x: Tensor, positions: Tensor, base: float = 10_000.0) -
     return torch.cat([turned(part, *tables(part, positions, base)), rest], -1)
 
 
+@honest("rotary", dialect={"rotated": "half"})
+def half_of_the_channels_in_single_precision(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Everything is done in float32, also the part that passes, and converted back at the end."""
+    part, rest = x.float().chunk(2, -1)
+    return torch.cat([turned(part, *tables(part, positions, base)), rest], -1).to(x.dtype)
+
+
 @honest("rotary", dialect={"pairing": "interleaved", "rotated": "quarter"})
 def a_quarter_of_the_channels(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """The first quarter of the channels is rotated in neighbouring pairs, with repeated angles."""

@@ -113,6 +113,16 @@ def groups_positions_further_out(x: Tensor, positions: Tensor, base: float = 10_
     return rotary(x, torch.where(positions < 32, positions, 32 + (positions - 32) // 4), base)
 
 
+@lesson("rotary", "medium", caught_by=("refuses_malformed_input",))
+def reads_as_many_positions_as_it_needs(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Positions that are too many are cut off at the end.
+
+    A cached decoder hands over those of the whole text, with the queries of its last tokens alone: they are
+    turned as if they stood at the beginning, and nobody is told.
+    """
+    return rotary(x, positions[..., : x.shape[2]], base)
+
+
 @lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))
 def leaves_the_last_block_as_it_is(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """From 32 tokens on, those behind the last full block of 32 are not turned.

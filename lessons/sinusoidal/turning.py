@@ -116,3 +116,13 @@ def keeps_its_rates_in_single_precision(positions: Tensor, d_model: int) -> Tens
     The result is float64 and looks precise; at position 100 000 its angles are off in the third digit.
     """
     return waves(positions.double().unsqueeze(-1) * rates(d_model, positions.device).double())
+
+
+@lesson("sinusoidal", "medium", caught_by=("refuses_odd_widths_or_gives_their_codes",))
+def fills_the_last_channel_of_an_odd_width_with_zero(positions: Tensor, d_model: int) -> Tensor:
+    """Of an odd width, the last channel is zero, where the sine of the slowest rate belongs.
+
+    Half of the width was rounded down, and the rest was filled up until the shapes agreed.
+    """
+    codes = waves(angles(positions, d_model))
+    return codes if d_model % 2 == 0 else torch.cat([codes[..., :-2], torch.zeros_like(codes[..., :1])], -1)

@@ -71,12 +71,7 @@ def _exact(x: Inputs, dialect: Mapping[str, str]) -> tuple[Array, Array]:
 def _exact_gradient(x: Inputs, cotangent: Array, dialect: Mapping[str, str]) -> dict[str, tuple[Array, Array]]:
     done, direction = _evaluated(x, dialect), cotangent.astype(x.format.wide)
     value, error = reference.gradients(done, direction), reference.gradient_bound(done, direction, x.format)
-    both = {name: (value[name], error[name]) for name in ("x", *WEIGHTS)}
-    if x.mask is not None and x.mask.dtype != bool:
-        total = attention_reference.mask_gradient(value["scores"], x.mask)
-        off = attention_reference.mask_gradient_bound(error["scores"], value["scores"], x.mask, x.format)
-        both["mask"] = (total, off)
-    return both
+    return {name: (value[name], error[name]) for name in ("x", *WEIGHTS)}
 
 
 def _weights(tensors: Mapping[str, Any]) -> Any:

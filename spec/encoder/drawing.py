@@ -187,15 +187,21 @@ HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
 WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
 
 
-def every_length(lengths: tuple[int, ...] = EVERY_LENGTH) -> Cases:
-    """One case of every length about which a kernel may have ideas, pre-norm and post-norm in turn."""
-    return _swept(
-        [
-            # simulated roundings of long sequences are dear
-            EncoderCase(2 if length < 64 else 1, 2, 4, length, 8, bool(place % 2), fill="normal", seed=length)
-            for place, length in enumerate(lengths)
-        ]
-    )
+# padding that lies beyond what short sequences reach
+PADDED_LENGTHS = (("bool", 129), ("float", 129), ("bool", 257))
+
+
+def every_length(lengths: tuple[int, ...] = EVERY_LENGTH, padded: tuple[tuple[str, int], ...] = ()) -> Cases:
+    """One case of every length about which a kernel may have ideas, pre-norm and post-norm in turn.
+
+    Those of ``padded`` have a mask of some kind, over the keys of each entry.
+    """
+    # simulated roundings of long sequences are dear
+    some = [
+        EncoderCase(2 if length < 64 else 1, 2, 4, length, 8, bool(place % 2), mask, fill="normal", seed=length)
+        for place, (mask, length) in enumerate([*(("none", length) for length in lengths), *padded])
+    ]
+    return _swept(some)
 
 
 def every_width() -> Cases:

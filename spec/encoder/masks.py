@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, STRUCTURE, law
 from seqlaws.spec.attention import MASK_SHAPES, masked
@@ -17,6 +18,14 @@ from seqlaws.verdict import Verdict, consistent, differs, every, identical, vacu
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
+
+
+def emptied_rows(x: Inputs) -> Array:
+    """Which tokens are to see none: every third one, and at least one."""
+    empty = np.arange(x.x.shape[1]) % 3 == x.seed % 3
+    empty[0] |= not empty.any()
+    return empty
+
 
 PADDED = cases(mask=("bool", "float"), mask_axes="B11K", pattern=("random", "left", "right"))
 
@@ -172,7 +181,6 @@ def an_empty_row_follows_its_dialect(block: Run, x: Inputs) -> Verdict:
     Why: 0/0 gives NaN, and the next block spreads it over the batch. One path of a library fills the
     row with zeros and another with NaN, so that a model breaks on the day a flag changes.
     """
-    empty = np.arange(x.x.shape[1]) % 3 == x.seed % 3
-    empty[0] |= not empty.any()
+    empty = emptied_rows(x)
     out = block(masked(block, x, ~empty.reshape(-1, 1)))
     return every(within(out), consistent(out[:, ~empty], block(x)[:, ~empty]))

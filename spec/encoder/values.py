@@ -8,11 +8,12 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
+from seqlaws.spec.attention import masked
 from seqlaws.spec.encoder import ANY_MASK, encoder, visible
-from seqlaws.spec.encoder.drawing import BORDERS, WEIGHTS, cases, every_length, every_width
-from seqlaws.spec.encoder.masks import PADDED
+from seqlaws.spec.encoder.drawing import BORDERS, PADDED_LENGTHS, WEIGHTS, cases, every_length, every_width
+from seqlaws.spec.encoder.masks import PADDED, emptied_rows
 from seqlaws.spec.encoder.wiring import PLAIN
-from seqlaws.verdict import Output, Verdict, differs, every, identical, vacuous, within
+from seqlaws.verdict import Output, Verdict, differs, every, finite, identical, vacuous, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -32,14 +33,14 @@ def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
     return within(block(x))
 
 
-@law(encoder, VALUES, cases=every_length(), after=("agrees_with_its_definition",), examples=0.1)
+@law(encoder, VALUES, cases=every_length(padded=PADDED_LENGTHS), after=("agrees_with_its_definition",), examples=0.1)
 def agrees_at_every_length(block: Run, x: Inputs) -> Verdict:
     """The definition holds for sequences of 1 to 17 tokens, and beside every multiple of 8 up to 136, and 256.
 
-    y = block(x) for T = 1 … 17, 23, 24, 25, 31, 32, 33, …, 135, 136, 255, 256, 257
+    y = block(x) for T = 1 … 17, 23, 24, 25, 31, 32, 33, …, 135, 136, 255, 256, 257; with masks for T = 129, 257
 
-    Why: tables, buffers and tiles have a size. What is right up to it and wrong beyond passes every
-    test with short sentences.
+    Why: tables, buffers and tiles have a size, and so have masks. What is right up to it and wrong beyond
+    passes every test with short sentences.
     """
     return within(block(x))
 
@@ -94,6 +95,28 @@ def hidden_tokens_receive_no_gradient(block: Run, x: Inputs) -> Verdict:
     cotangent = np.where(hidden[..., None], 0.0, x.noise("cotangent", x.x.shape))
     found = block.gradient(x, cotangent, ("x",))["x"].value[hidden]
     return identical(found, np.zeros(found.shape))
+
+
+@law(
+    encoder,
+    GRADIENTS,
+    cases=cases(mask=("bool", "float"), mask_axes="BHQK", fill="normal"),
+    needs=("gradient", *ANY_MASK),
+    when={"empty_row": ("zeros",)},
+    after=("an_empty_row_follows_its_dialect",),
+    examples=0.5,
+)
+def an_empty_row_has_finite_gradients(block: Run, x: Inputs) -> Verdict:
+    """A token that sees none, itself included, leaves every gradient finite.
+
+    M_i = ∅  ⇒  no entry of ∂⟨y, g⟩/∂x and ∂⟨y, g⟩/∂W is NaN
+
+    Why: a NaN that was replaced in the output is still there in the backward pass, and reaches every
+    weight through the sum over tokens.
+    """
+    emptied = masked(block, x, ~emptied_rows(x).reshape(-1, 1))
+    found = block.gradient(emptied, x.noise("cotangent", x.x.shape), block.subject.differentiable)
+    return every(*[finite(each).called(name) for name, each in found.items()])
 
 
 @law(encoder, GRADIENTS, cases=cases(fill=("normal", "grid", "strong", "level"), gain=(0.5, 1.0)), needs=("gradient",))

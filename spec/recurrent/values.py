@@ -55,8 +55,8 @@ def of_every_size(subject: Subject) -> Cases:
 
 
 def of_some_sizes(subject: Subject) -> Cases:
-    """Cases just beyond the borders of tiles."""
-    return every_size(KINDS[subject.name], borders=(33, 64, 65, 129, 257))
+    """Cases just beyond the borders of tiles, and one beyond blocks of 256 and 512 steps."""
+    return every_size(KINDS[subject.name], borders=(33, 64, 65, 129, 257), long=(515,))
 
 
 @family(VALUES, where=recurrent, cases=of_every_size, after=("agrees_with_its_definition",), examples=0.1)
@@ -194,12 +194,13 @@ def gradients_grow_with_what_comes_back(f: Run, x: Inputs) -> Verdict:
     examples=0.1,
 )
 def gradients_agree_at_every_size(f: Run, x: Inputs) -> Verdict:
-    """The gradients of the definition come back for every number of units, channels and sequences.
+    """The gradients of the definition come back for every number of units, channels, sequences and steps.
 
-    backpropagation through time, at H, D and B = 33, 64, 65, 129 and 257
+    backpropagation through time, at H, D and B = 33, 64, 65, 129 and 257, and T = 515
 
     Why: the backward pass has tiles of its own, over the axes that the forward pass summed and over the
-    batch besides. A tail that is left out there leaves some weights as they were initialised.
+    batch besides. A tail that is left out there leaves some weights as they were initialised; a long
+    run that is cut into parts learns nothing across the cuts.
     """
     found = f.gradient(x, cotangent(f, x), f.subject.differentiable)
     return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))

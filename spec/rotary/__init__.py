@@ -189,6 +189,18 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
     yield x.but(x=np.where(reached, np.nan, x.x)), reached
 
 
+def _malformed(x: Inputs) -> Iterator[Inputs]:
+    """A position, or a row of positions, too many; where there is one token or entry, it would be broadcast."""
+    if x.size("T") > 1:
+        yield x.spelled(positions=x.axes["positions"][:-1] + "X").but(positions=_longer(x.positions, -1))
+    if x.positions.ndim > 1 and x.size("B") > 1:
+        yield x.spelled(positions="XT").but(positions=_longer(x.positions, 0))
+
+
+def _longer(positions: Array, axis: int) -> Array:
+    return np.concatenate([positions, np.take(positions, [-1], axis=axis) + 1], axis=axis)
+
+
 rotary = Subject(
     name="rotary",
     signature="rotary(x, positions, base=10000.0) -> Tensor",
@@ -218,4 +230,5 @@ rotary = Subject(
     valid=lambda x: x.size("D") % 2 == 0,
     free_axes=lambda claims: "BHT",
     with_nan=_with_nan,
+    malformed=_malformed,
 )

@@ -113,6 +113,15 @@ def every_size() -> Cases:
     return Cases(swept, cases().strategy)
 
 
+def odd_widths() -> Cases:
+    """Some odd widths, and others that are drawn."""
+    some = [SinusoidalCase(None, 5, width, "near", width) for width in (3, 5, 7, 33, 65, 127, 513)]
+    return Cases(
+        lambda claims: some,
+        lambda claims: cases(most=64).strategy(claims).map(lambda case: replace(case, width=case.width + 1)),
+    )
+
+
 def waves(f: Run, x: Inputs, codes: Output) -> tuple[Output, Output]:
     """The sines and the cosines of codes, [..., d/2] each."""
     sines, cosines = reference.channels(x.d_model, f.dialect["layout"])
@@ -162,7 +171,7 @@ sinusoidal = Subject(
     simpler=_simpler,
     others=_others,
     takes="positions",
-    valid=lambda x: x.d_model >= 2 and x.d_model % 2 == 0,
+    valid=lambda x: x.d_model >= 2,
     # errors grow with the position: every one has its own
     slack=lambda x, bound: np.broadcast_to(bound.max(axis=-1, keepdims=True), bound.shape),
     free_axes=lambda claims: ("B", "T") if "batched" in claims.can else ("T",),

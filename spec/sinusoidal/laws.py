@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from seqlaws.inputs import Inputs
-from seqlaws.law import STRUCTURE, VALUES, law
+from seqlaws.law import EDGES, STRUCTURE, VALUES, law
 from seqlaws.spec.positions import FAR, SHIFTS, exactly, product, products, squares
-from seqlaws.spec.sinusoidal import cases, every_size, sinusoidal, waves
-from seqlaws.verdict import Output, Verdict, consistent, differs, equals, every, joined, vacuous, within
+from seqlaws.spec.sinusoidal import cases, every_size, odd_widths, sinusoidal, waves
+from seqlaws.verdict import HOLDS, Output, Verdict, consistent, differs, equals, every, joined, vacuous, within
 
 PLACED = ("follows_its_positions", "reads_every_row_of_positions", "does_not_depend_on_the_length")
 BEGUN = (*PLACED, "starts_with_zeros_and_ones", "has_one_length")
@@ -182,6 +182,28 @@ def agrees_at_every_size(sinusoidal: Any, x: Inputs) -> Verdict:
     and long sequences meet the end of whatever was made beforehand.
     """
     return within(sinusoidal(x))
+
+
+@law(sinusoidal, EDGES, cases=odd_widths(), when={"layout": ("interleaved",)}, after=NEAR, examples=0.25)
+def refuses_odd_widths_or_gives_their_codes(sinusoidal: Any, x: Inputs) -> Verdict:
+    """An odd width is refused, by an exception or a shape that fits no embedding, or it has its codes.
+
+    PE(p, 2i) = sin(p · 10000^(−2i/d)) for i = 0 … (d − 1)/2, and one cosine less
+
+    Why: with two numbers to a pair, the last sine is alone. Whoever does not provide for it loses that
+    channel, or all of them, and codes that are wrong are added to embeddings like any others.
+    """
+    if x.d_model % 2 == 0:
+        return vacuous()
+    if sinusoidal.refuses(x) or _channels(sinusoidal, x) != x.d_model:
+        return HOLDS
+    return within(sinusoidal(x))
+
+
+def _channels(sinusoidal: Any, x: Inputs) -> int:
+    """How many channels the codes have, if they are codes."""
+    shape: tuple[int, ...] = sinusoidal.ask(x, lambda it, given: tuple(it(given["positions"], x.d_model).shape))
+    return shape[-1] if shape[:-1] == x.positions.shape else x.d_model
 
 
 @law(sinusoidal, VALUES, cases=cases(most=16, places="far"), after=NEAR, examples=0.5)
