@@ -14,7 +14,7 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, STRUCTURE, law
 from seqlaws.spec.seq2seq import delay, encode, finest, seq2seq
 from seqlaws.spec.seq2seq.laws import texts
-from seqlaws.verdict import HOLDS, Output, Verdict, broken, differs, every, identical, vacuous, within
+from seqlaws.verdict import HOLDS, Output, Verdict, broken, differs, every, finite, identical, vacuous, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -153,6 +153,8 @@ def the_memory_bounds_what_can_pass(model: Run, x: Inputs) -> Verdict:
     held, rows = model.ask(one, put)
     if not rows:
         return vacuous()
+    if not np.isfinite(rows).all():
+        return finite(np.array(rows))
     sizes = np.linalg.svd(np.array(rows), compute_uv=False)
     rank = int((sizes > sizes.max(initial=0.0) * 1e-9).sum())
     return HOLDS if rank <= held else broken(f"rank {rank} through a memory of {held} numbers")
