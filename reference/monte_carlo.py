@@ -79,8 +79,12 @@ class Noise:
         return self.moved(value, self.rounding(value, times))
 
     def rounding(self, value: Array, times: float = 1.0) -> Array:
-        """What so many roundings do to a value that is kept."""
-        return np.asarray(times * self.unit * np.abs(value) + self.scale * self.format.eta)
+        """What so many roundings do to a value that is kept.
+
+        What is below the smallest normal number of the accumulator may be flushed, or kept to no digit.
+        """
+        lost = max(self.format.eta, self.format.tiny)
+        return np.asarray(times * self.unit * np.abs(value) + self.scale * lost)
 
     def summed(self, value: Array, size: Array, terms: int) -> Array:
         """A sum of terms whose sizes add up to ``size``, in any order, and kept."""
