@@ -81,7 +81,8 @@ class Noise:
     def rounding(self, value: Array, times: float = 1.0) -> Array:
         """What so many roundings do to a value that is kept.
 
-        What is below the smallest normal number of the accumulator may be flushed, or kept to no digit.
+        What is below the smallest normal number of the accumulator may be lost: vectorised exponentials of fused
+        kernels give 0 there.
         """
         lost = max(self.format.eta, self.format.tiny)
         return np.asarray(times * self.unit * np.abs(value) + self.scale * lost)
