@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -217,7 +218,7 @@ class TorchFrame:
             found: tuple[Any, ...] = (None,) * len(leaves)
         else:
             ends, directions = zip(*grown, strict=True)
-            meeting = _meet(ends, directions)
+            meeting = _meet().apply(directions, *ends)
             for walk in range(1, walks + 1):
                 found = self.torch.autograd.grad(meeting, leaves, allow_unused=True, retain_graph=walk < walks)
         for leaf in leaves:
@@ -238,8 +239,9 @@ class TorchFrame:
         tensor.copy_(self._as_sent(array))
 
 
-def _meet(ends: tuple[Any, ...], directions: tuple[Any, ...]) -> Any:
-    """A number whose gradient with respect to each end is the very tensor of its direction.
+@cache
+def _meet() -> Any:
+    """What makes a number of some ends, whose gradient with respect to each is the very tensor of its direction.
 
     Handing the directions to torch.autograd.grad would make it load a computer algebra system, which
     takes half a second.
@@ -248,14 +250,15 @@ def _meet(ends: tuple[Any, ...], directions: tuple[Any, ...]) -> Any:
 
     class Meet(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, *ends: Any) -> Any:
+        def forward(ctx: Any, directions: tuple[Any, ...], *ends: Any) -> Any:
+            ctx.directions = directions
             return ends[0].new_zeros(())
 
         @staticmethod
         def backward(ctx: Any, *_: Any) -> Any:
-            return directions
+            return None, *ctx.directions
 
-    return Meet.apply(*ends)  # type: ignore[no-untyped-call]
+    return Meet
 
 
 def _check_kind(

@@ -21,11 +21,16 @@ PROFILES = {"quick": 2, "default": 12, "thorough": 150}
 
 
 class LawBroken(AssertionError):
-    """A case on which a law does not hold."""
+    """A law does not hold."""
 
-    def __init__(self, law: Law, case: Any, inputs: Inputs, verdict: Verdict) -> None:
-        super().__init__(f"{law.name}: {law.claim}")
-        self.case, self.inputs, self.verdict = case, inputs, verdict
+
+@dataclass(frozen=True)
+class Failure:
+    """A case on which a law does not hold. It is no exception: those keep every array of their frames alive."""
+
+    case: Any
+    inputs: Inputs
+    verdict: Verdict
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Tally:
     cases: int = 0
     reached: bool = False
     strain: float = 0.0
-    failure: LawBroken | None = None
+    failure: Failure | None = None
     announce: Callable[[str], None] = lambda case: None
 
 
@@ -61,8 +66,8 @@ def tried(law: Law, run: Run, tally: Tally, case: Any, x: Inputs) -> None:
     tally.reached |= verdict.reached
     tally.strain = max(tally.strain, verdict.strain)
     if not verdict.holds:
-        tally.failure = LawBroken(law, case, x, verdict)
-        raise tally.failure
+        tally.failure = Failure(case, x, verdict)
+        raise LawBroken(f"{law.name}: {law.claim}")
 
 
 def hypothesis_test(law: Law, run: Run, tally: Tally, always: Iterable[Any] = ()) -> Callable[[], None]:

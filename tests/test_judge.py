@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -223,3 +224,18 @@ def test_a_law_must_say_what_why_and_how(doc: str | None) -> None:
     unexplained.__doc__ = doc
     with pytest.raises(TypeError, match="three parts"):
         law(SUBJECTS["softmax"], STRUCTURE)(unexplained)
+
+
+@pytest.mark.parametrize(("call", "status"), [(torch.softmax, "holds"), (doubled, "broken")])
+def test_no_tensor_waits_for_the_garbage_collector(call: Callable[..., Any], status: str) -> None:
+    def tensors() -> int:
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        assert judged("agrees_with_its_gradient", softmax(call)).status == status
+        assert tensors() <= before + 2  # those of the last call
+    finally:
+        gc.enable()

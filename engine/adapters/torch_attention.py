@@ -74,16 +74,43 @@ REFUSES_LAYOUTS = Known(
     script="docs/known/sdpa_flash_refuses_layouts.py",
 )
 
+
+def _adds_up_the_queries() -> bool:
+    """Whether attention over no keys is zeros plus 0 times the sum of the queries, where a sum may overflow."""
+    q = torch.full((1, 1, 2, 1), 60_000.0, dtype=torch.float16)
+    return bool(F.scaled_dot_product_attention(q, q[:, :, :0], q[:, :, :0]).isnan().any())
+
+
+ADDED_UP = ("float16",) if _adds_up_the_queries() else ()
+
+FAILS_WITHOUT_KEYS = Known(
+    "with no keys, zeros plus 0 times the sum of the queries are returned: NaN where that sum overflows",
+    case=AttentionCase(16, 2, 2, 64, 3, 2, 2, fill="sharp", seed=10),
+    dtypes=ADDED_UP,
+    script="docs/known/sdpa_no_keys_overflow.py",
+    link="https://github.com/pytorch/pytorch/pull/175063",
+)
+
 default = Implementation(
     name=NAME,
     subject="attention",
     call=attend,
     can=EVERYTHING,
     paths={"no_grad": _without_graph(torch.no_grad), "inference_mode": _without_graph(torch.inference_mode)},
-    known={"attention.shows_nan": HIDES_NAN, "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES},
+    known={
+        "attention.accepts_none_and_one": FAILS_WITHOUT_KEYS,
+        "attention.shows_nan": HIDES_NAN,
+        "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
+    },
 )
 
-math = Implementation(name=f"{NAME}.math", subject="attention", call=_by(SDPBackend.MATH), can=EVERYTHING)
+math = Implementation(
+    name=f"{NAME}.math",
+    subject="attention",
+    call=_by(SDPBackend.MATH),
+    can=EVERYTHING,
+    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
+)
 
 flash = Implementation(
     name=f"{NAME}.flash",
@@ -92,6 +119,7 @@ flash = Implementation(
     can=EVERYTHING - {"value_width", "mask_gradient"},
     devices=("cpu",),
     known={
+        "attention.accepts_none_and_one": FAILS_WITHOUT_KEYS,
         "attention.shows_nan": HIDES_NAN,
         "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
         "attention.reads_any_layout": REFUSES_LAYOUTS,
@@ -107,6 +135,7 @@ flash_cuda = Implementation(
     can=frozenset({"causal", "grouped_query", "cross_length", "scale", "gradient"}),
     dtypes=HALF,
     devices=("cuda",),
+    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
 )
 
 efficient = Implementation(
@@ -116,6 +145,7 @@ efficient = Implementation(
     can=EVERYTHING - {"grouped_query"},
     dtypes=("float16", "bfloat16", "float32"),
     devices=("cuda",),
+    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
 )
 
 cudnn = Implementation(
@@ -125,4 +155,5 @@ cudnn = Implementation(
     can=EVERYTHING - {"mask_gradient"},
     dtypes=HALF,
     devices=("cuda",),
+    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
 )

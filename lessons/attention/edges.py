@@ -100,6 +100,24 @@ def no_keys_at_all_raises(
     return mixed(shares(torch.exp(s - finite(s.detach().amax(dim=-1, keepdim=True)))), v)
 
 
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("accepts_none_and_one",),
+    dtypes=("float16",),
+    incident="pytorch/pytorch#175063",
+)
+def no_keys_give_nought_times_the_queries(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Without keys, the output is zero plus 0 times the sum of the queries, so that a gradient finds its way.
+
+    In half precision a sum of finite numbers soon is infinite, and 0 times infinity is NaN.
+    """
+    out = attend(q, k, v, mask, is_causal, scale)
+    return out if k.shape[2] else out + 0.0 * q.sum()
+
+
 @lesson("attention", "nasty", caught_by=("shows_nan",), incident="pytorch/pytorch#141128")
 def hides_nan(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None

@@ -193,7 +193,7 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """A width, a unit or a batch entry is missing; never so many that the rest could be broadcast."""
+    """A width, a unit or a batch entry is missing or one too many; never so that the rest could be broadcast."""
     if not x.x.size:
         return
     if x.x.shape[2] > 2:
@@ -203,3 +203,4 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
             yield x.but(**{name: getattr(x, name)[:, :-1]})
         if x.x.shape[0] > 2:
             yield x.but(**{name: getattr(x, name)[:-1]})
+            yield x.but(**{name: np.concatenate([getattr(x, name), getattr(x, name)[:1]])})
