@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
-from seqlaws.lessons.contract import changed, tensors
+from seqlaws.lessons.tensors import changed, tensors
 from seqlaws.subject import nothing
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
-from seqlaws.lessons.contract import changed, with_gradient
 from seqlaws.lessons.recurrent import step_by_step
+from seqlaws.lessons.tensors import changed, with_gradient
 from seqlaws.subject import nothing
 
 

@@ -5,19 +5,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqlaws.formats import Array
 from seqlaws.frames import LAYOUTS
 from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, EDGES, GRADIENTS, family
 from seqlaws.pieces import alone
-from seqlaws.subject import Cases, nothing
-from seqlaws.verdict import HOLDS, Output, Verdict, broken, every, identical, not_finite, same, within
+from seqlaws.subject import nothing
+from seqlaws.variants import (
+    arrays_of,
+    at,
+    company,
+    cotangent,
+    cut,
+    few,
+    free_axes,
+    layouts,
+    leaves,
+    may_repeat,
+    same_gradients,
+)
+from seqlaws.verdict import HOLDS, Verdict, broken, every, identical, not_finite, same, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -47,7 +57,7 @@ def leaves_its_inputs_alone(f: Run, x: Inputs) -> Verdict:
     """
     f(x)
     if f.can("gradient"):
-        f.gradient(x, _cotangent(f, x), _leaves(f, x))
+        f.gradient(x, cotangent(f, x), leaves(f, x))
     return HOLDS
 
 
@@ -73,7 +83,7 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     Why: buffers, masks and tables kept from one call to the next, under a key that forgets what they
     depend on, are right until the second sequence has another length.
     """
-    others = list(_company(f, x))
+    others = list(company(f, x))
     there = [f(each) for each in others]
     back = [f(each) for each in reversed(others)]
     if any(f.overwrites(x, other) for other in others[1:3]):
@@ -96,8 +106,8 @@ def reads_its_inputs_anew(f: Run, x: Inputs) -> Verdict:
     Why: an optimiser changes the weights where they are. A packed or converted copy that is kept for the
     tensor, and not for its numbers, goes on with those of the first step.
     """
-    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in _arrays(x)}
-    negated = {name: -array for name, array in _arrays(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
+    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in arrays_of(x)}
+    negated = {name: -array for name, array in arrays_of(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
     others = [each for each in (x.but(**turned), x.but(**negated)) if f.subject.valid(each)]
     return every(*(identical(f.reread(x, other), f(other)) for other in others))
 
@@ -124,7 +134,7 @@ def reads_any_layout(f: Run, x: Inputs) -> Verdict:
     contiguous; reading past their strides mixes tokens, heads or batch entries.
     """
     plain = f(x)
-    return every(*(same(plain, f(x, layout=layout)) for layout in _layouts(x)))
+    return every(*(same(plain, f(x, layout=layout)) for layout in layouts(x)))
 
 
 @family(EDGES, examples=0.5, where=lambda subject: subject.takes != "sizes")
@@ -138,8 +148,8 @@ def reads_expanded_inputs(f: Run, x: Inputs) -> Verdict:
     """
     verdicts = []
     for axis in range(max(len(letters) for letters in x.axes.values())):
-        constant = {name: array for name, array in _arrays(x) if _may_repeat(array, axis)}
-        y = x.but(**{name: np.repeat(array[_at(axis, 0)], array.shape[axis], axis) for name, array in constant.items()})
+        constant = {name: array for name, array in arrays_of(x) if may_repeat(array, axis)}
+        y = x.but(**{name: np.repeat(array[at(axis, 0)], array.shape[axis], axis) for name, array in constant.items()})
         if constant and f.subject.valid(y):
             verdicts.append(same(f(y), f(y, expanded=dict.fromkeys(constant, axis))))
     return every(*verdicts)
@@ -154,16 +164,16 @@ def reads_any_layout_of_its_gradient(f: Run, x: Inputs) -> Verdict:
     Why: backward passes assume more about layouts than forward passes do, and the most common loss
     in a test, y.sum(), sends back a gradient whose strides are all 0.
     """
-    g, of = _cotangent(f, x), _leaves(f, x)
+    g, of = cotangent(f, x), leaves(f, x)
     plain = f.gradient(x, g, of)
-    verdicts = [_same_gradients(plain, f.gradient(x, g, of, cotangent_layout=layout)) for layout in LAYOUTS[1:]]
-    verdicts += [_same_gradients(plain, f.gradient(x, g, of, layout=layout)) for layout in LAYOUTS[1:]]
+    verdicts = [same_gradients(plain, f.gradient(x, g, of, cotangent_layout=layout)) for layout in LAYOUTS[1:]]
+    verdicts += [same_gradients(plain, f.gradient(x, g, of, layout=layout)) for layout in LAYOUTS[1:]]
     everywhere = tuple(range(g.ndim))
     for axes in dict.fromkeys((everywhere, everywhere[-1:], everywhere[:1])):
         first = g[tuple(slice(0, 1) if axis in axes else slice(None) for axis in everywhere)]
         constant = np.broadcast_to(first, g.shape)
         expanded = f.gradient(x, constant, of, cotangent_expanded=axes)
-        verdicts.append(_same_gradients(f.gradient(x, constant, of), expanded))
+        verdicts.append(same_gradients(f.gradient(x, constant, of), expanded))
     return every(*verdicts)
 
 
@@ -176,10 +186,10 @@ def gives_each_gradient_by_itself(f: Run, x: Inputs) -> Verdict:
     Why: frozen weights and learned biases make unusual sets, and a backward pass that was written
     for "all of them" returns nothing, or the wrong one, for the rest.
     """
-    g, of = _cotangent(f, x), _leaves(f, x)
+    g, of = cotangent(f, x), leaves(f, x)
     together = f.gradient(x, g, of)
     subsets = [(name,) for name in of] + [tuple(name for name in of if name != left_out) for left_out in of]
-    return every(*(_same_gradients(together, f.gradient(x, g, each)) for each in dict.fromkeys(subsets)))
+    return every(*(same_gradients(together, f.gradient(x, g, each)) for each in dict.fromkeys(subsets)))
 
 
 @family(
@@ -198,11 +208,11 @@ def gives_the_gradient_of_each_result_by_itself(f: Run, x: Inputs) -> Verdict:
     Why: a classifier reads the last state alone, a tagger the outputs alone. A backward pass that counts
     on a gradient for each result returns nothing, or fails, for whoever needs only one.
     """
-    g, of, pieces = _cotangent(f, x), _leaves(f, x), f.subject.pieces(x)
+    g, of, pieces = cotangent(f, x), leaves(f, x), f.subject.pieces(x)
     verdicts = []
     for place in range(len(pieces)):
         one = alone(g, pieces, place)
-        verdicts.append(_same_gradients(f.gradient(x, one, of), f.gradient(x, one, of, only=place)))
+        verdicts.append(same_gradients(f.gradient(x, one, of), f.gradient(x, one, of, only=place)))
     return every(*verdicts)
 
 
@@ -215,8 +225,8 @@ def gives_the_same_gradient_again(f: Run, x: Inputs) -> Verdict:
     Why: two losses on one output, and every Jacobian row by row, walk it again. A backward pass that
     writes over what the forward pass has saved is right the first time only.
     """
-    g, of = _cotangent(f, x), _leaves(f, x)
-    return _same_gradients(f.gradient(x, g, of), f.gradient(x, g, of, walks=2))
+    g, of = cotangent(f, x), leaves(f, x)
+    return same_gradients(f.gradient(x, g, of), f.gradient(x, g, of, walks=2))
 
 
 @family(EDGES, where=lambda subject: subject.free_axes is not nothing, examples=0.5)
@@ -229,13 +239,13 @@ def accepts_none_and_one(f: Run, x: Inputs) -> Verdict:
     production, after the tests with comfortable sizes.
     """
     verdicts = []
-    for letters in _free(f, x):
+    for letters in free_axes(f, x):
         for length in (0, 1):
-            y = _cut(x, letters, length)
+            y = cut(x, letters, length)
             if f.subject.valid(y):
                 verdicts.append(within(f(y)))
                 if length == 0 and f.can("gradient"):
-                    gradients = f.gradient(y, _cotangent(f, y), _leaves(f, y))
+                    gradients = f.gradient(y, cotangent(f, y), leaves(f, y))
                     verdicts += [within(each).called(f"∂/∂{name}") for name, each in gradients.items()]
     return every(*verdicts)
 
@@ -281,7 +291,7 @@ def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
     Why: a layer is trained with the one and used with the other. Where a kernel for inference computes
     something else, the model that was validated is not the one that is served.
     """
-    plain, trained = f(x), f.trained(x, _cotangent(f, x), _leaves(f, x))
+    plain, trained = f(x), f.trained(x, cotangent(f, x), leaves(f, x))
     modes = (same(plain, f(x, mode=mode)).called(mode) for mode in ("no_grad", "inference_mode"))
     return every(same(plain, trained).called("recorded"), *modes)
 
@@ -299,12 +309,12 @@ def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
     plain = f(x)
     verdicts = [same(plain, f(x, path=path)).called(path) for path in f.paths]
     if f.can("gradient"):
-        g, of = _cotangent(f, x), _leaves(f, x)
+        g, of = cotangent(f, x), leaves(f, x)
         gradients = f.gradient(x, g, of)
         for path in f.paths:
             found = f.gradient(x, g, of, path=path)
             if any(each.value.any() for each in found.values()):  # a path without gradients gives none at all
-                verdicts.append(_same_gradients(gradients, found, path))
+                verdicts.append(same_gradients(gradients, found, path))
     for y in f.subject.malformed(x):
         verdicts += [
             broken(f"the path {path} and the function itself do not refuse the same inputs")
@@ -312,83 +322,3 @@ def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
             if f.refuses(y, path=path) != f.refuses(y)
         ]
     return every(*verdicts)
-
-
-def few(cases: Cases) -> Cases:
-    """The first of the cases that are always tried, and the same drawn ones."""
-    return Cases(lambda claims: tuple(islice(cases.always(claims), 4)), cases.strategy)
-
-
-def _cotangent(f: Run, x: Inputs) -> Array:
-    return x.noise("gradient of the output", f.subject.shape(x))
-
-
-def _leaves(f: Run, x: Inputs) -> tuple[str, ...]:
-    """The arrays with respect to which there is a gradient."""
-    return tuple(name for name in f.subject.differentiable if x.arrays[name] is not None)
-
-
-def _arrays(x: Inputs) -> Iterator[tuple[str, Array]]:
-    for name, array in x.arrays.items():
-        if array is not None:
-            yield name, array
-
-
-def _same_gradients(one: dict[str, Output], other: dict[str, Output], path: str = "") -> Verdict:
-    return every(*(same(one[name], other[name]).called(f"{path} ∂/∂{name}".strip()) for name in other))
-
-
-def _layouts(x: Inputs) -> Iterator[str | dict[str, str]]:
-    """Every array in one layout, then a different layout for each array."""
-    yield from LAYOUTS[1:]
-    names = [name for name, _ in _arrays(x)]
-    if len(names) > 1:
-        for turn in range(len(LAYOUTS)):
-            yield {name: LAYOUTS[(place + turn) % len(LAYOUTS)] for place, name in enumerate(names)}
-
-
-def _may_repeat(array: Array, axis: int) -> bool:
-    """Whether an array may be made constant along an axis; a mask not along its keys: that hides whole rows."""
-    if axis >= array.ndim or array.shape[axis] < 2:
-        return False
-    return axis < array.ndim - 1 or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
-
-
-def _at(axis: int, index: int) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (slice(index, index + 1),)
-
-
-def _free(f: Run, x: Inputs) -> Iterator[str]:
-    """The groups of axes whose length may change, as far as these inputs have them."""
-    for letters in f.subject.free_axes(f.implementation.claims):
-        if all(letter in x.letters for letter in letters):
-            yield letters
-
-
-def _cut(x: Inputs, letters: str, length: int) -> Inputs:
-    for letter in letters:
-        x = x.take(letter, np.arange(min(length, x.size(letter))))  # an axis that is only broadcast stays
-    return x
-
-
-def _asks_no_more(x: Inputs, y: Inputs) -> bool:
-    """Whether whoever accepts x must accept y: masks and options may be left out, not turned into others."""
-    kinds = {name: array.dtype.kind for name, array in _arrays(x)}
-    options = all(not value or value == x.options[name] for name, value in y.options.items())
-    return options and all(array.dtype.kind == kinds[name] for name, array in _arrays(y))
-
-
-def _company(f: Run, x: Inputs) -> Iterator[Inputs]:
-    """These inputs, then others: other contents, plainer options, shorter and longer axes."""
-    yield x
-    negated = {name: -array for name, array in _arrays(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
-    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in _arrays(x)}
-    plainer = filter(lambda y: _asks_no_more(x, y), f.subject.simpler(x))
-    candidates = [*f.subject.others(x), x.but(**negated), x.but(**turned), *plainer]
-    for letters in _free(f, x):
-        candidates.append(_cut(x, letters, max(1, x.size(letters[0]) // 2)))
-        longer = x
-        for letter in letters:
-            longer = longer.join(letter, longer)
-        candidates.append(longer)
-    yield from (each for each in candidates if f.subject.valid(each))

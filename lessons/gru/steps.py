@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.contract import with_gradient
 from seqlaws.lessons.gru import candidate, gate, gates, scan
+from seqlaws.lessons.tensors import with_gradient
 
 
 @lesson("gru", "easy", caught_by=("an_empty_update_gate_replaces_the_state",))

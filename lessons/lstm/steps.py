@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.contract import with_gradient
 from seqlaws.lessons.lstm import Result, State, combined, gates, scan
+from seqlaws.lessons.tensors import with_gradient
 
 
 @lesson("lstm", "easy", caught_by=("hidden_states_stay_within_one",))

@@ -1,0 +1,103 @@
+"""What the laws of the contract ask about besides the inputs themselves: other inputs, layouts and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqlaws.formats import Array
+from seqlaws.frames import LAYOUTS
+from seqlaws.inputs import Inputs
+from seqlaws.subject import Cases
+from seqlaws.verdict import Output, Verdict, every, same
+
+if TYPE_CHECKING:
+    from seqlaws.run import Run
+
+
+def few(cases: Cases) -> Cases:
+    """The first of the cases that are always tried, and the same drawn ones."""
+    return Cases(lambda claims: tuple(islice(cases.always(claims), 4)), cases.strategy)
+
+
+def cotangent(f: Run, x: Inputs) -> Array:
+    """A gradient of the output: noise of its shape."""
+    return x.noise("gradient of the output", f.subject.shape(x))
+
+
+def leaves(f: Run, x: Inputs) -> tuple[str, ...]:
+    """The arrays with respect to which there is a gradient."""
+    return tuple(name for name in f.subject.differentiable if x.arrays[name] is not None)
+
+
+def arrays_of(x: Inputs) -> Iterator[tuple[str, Array]]:
+    """The arrays that there are, by name."""
+    for name, array in x.arrays.items():
+        if array is not None:
+            yield name, array
+
+
+def same_gradients(one: dict[str, Output], other: dict[str, Output], path: str = "") -> Verdict:
+    """Whether gradients agree, each within the sum of the bounds."""
+    return every(*(same(one[name], other[name]).called(f"{path} ∂/∂{name}".strip()) for name in other))
+
+
+def layouts(x: Inputs) -> Iterator[str | dict[str, str]]:
+    """Every array in one layout, then a different layout for each array."""
+    yield from LAYOUTS[1:]
+    names = [name for name, _ in arrays_of(x)]
+    if len(names) > 1:
+        for turn in range(len(LAYOUTS)):
+            yield {name: LAYOUTS[(place + turn) % len(LAYOUTS)] for place, name in enumerate(names)}
+
+
+def may_repeat(array: Array, axis: int) -> bool:
+    """Whether an array may be made constant along an axis; a mask not along its keys: that hides whole rows."""
+    if axis >= array.ndim or array.shape[axis] < 2:
+        return False
+    return axis < array.ndim - 1 or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
+
+
+def at(axis: int, index: int) -> tuple[slice, ...]:
+    """The index of one place along an axis, which is kept."""
+    return (slice(None),) * axis + (slice(index, index + 1),)
+
+
+def free_axes(f: Run, x: Inputs) -> Iterator[str]:
+    """The groups of axes whose length may change, as far as these inputs have them."""
+    for letters in f.subject.free_axes(f.implementation.claims):
+        if all(letter in x.letters for letter in letters):
+            yield letters
+
+
+def cut(x: Inputs, letters: str, length: int) -> Inputs:
+    """The inputs with some axes cut to a length at most."""
+    for letter in letters:
+        x = x.take(letter, np.arange(min(length, x.size(letter))))  # an axis that is only broadcast stays
+    return x
+
+
+def _asks_no_more(x: Inputs, y: Inputs) -> bool:
+    """Whether whoever accepts x must accept y: masks and options may be left out, not turned into others."""
+    kinds = {name: array.dtype.kind for name, array in arrays_of(x)}
+    options = all(not value or value == x.options[name] for name, value in y.options.items())
+    return options and all(array.dtype.kind == kinds[name] for name, array in arrays_of(y))
+
+
+def company(f: Run, x: Inputs) -> Iterator[Inputs]:
+    """These inputs, then others: other contents, plainer options, shorter and longer axes."""
+    yield x
+    negated = {name: -array for name, array in arrays_of(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
+    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in arrays_of(x)}
+    plainer = filter(lambda y: _asks_no_more(x, y), f.subject.simpler(x))
+    candidates = [*f.subject.others(x), x.but(**negated), x.but(**turned), *plainer]
+    for letters in free_axes(f, x):
+        candidates.append(cut(x, letters, max(1, x.size(letters[0]) // 2)))
+        longer = x
+        for letter in letters:
+            longer = longer.join(letter, longer)
+        candidates.append(longer)
+    yield from (each for each in candidates if f.subject.valid(each))
