@@ -78,6 +78,7 @@ def measure(subject: str, dtype: str, examples: int = 100) -> Tightness:
             # where the result may have any dtype, each has the bound of its own; else one evaluation serves all
             shared = alike[0].subject.exact(x, alike[0].dialect) if alike[0].subject.takes == "arrays" else None
             for run in alike:
+                run.begin()
                 out = run(x)
                 reference, bound = shared or (out.reference, out.bound)
                 found.ratios.append(ratios(out.value, reference, bound))

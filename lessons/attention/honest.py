@@ -134,7 +134,12 @@ def finite_filler(
 def scaled_dot_product(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
-    """PyTorch's own function with causality written into the mask; its fastest CPU kernel would hide NaN."""
+    """PyTorch's own function with causality written into the mask; its fastest CPU kernel would hide NaN.
+
+    Without keys it would add up the queries, which overflows in half precision.
+    """
+    if not k.shape[2]:
+        return attend(q, k, v, mask, is_causal, scale)
     if mask is not None and is_causal:
         seen = torch.ones((q.shape[2], k.shape[2]), dtype=torch.bool, device=q.device).tril()
         mask = mask & seen if mask.dtype == torch.bool else mask.masked_fill(~seen, -math.inf)
