@@ -296,7 +296,7 @@ def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
     return every(same(plain, trained).called("recorded"), *modes)
 
 
-@family(EDGES, needs_paths=True)
+@family(EDGES, needs_paths=True, examples=0.5)
 def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
     """Every way to run the function gives the same result.
 
