@@ -90,6 +90,13 @@ FAILS_WITHOUT_KEYS = Known(
     script="docs/known/sdpa_no_keys_overflow.py",
     link="https://github.com/pytorch/pytorch/pull/175063",
 )
+# the shortcut for no keys comes before a backend is chosen
+ANY_BACKEND = {"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS}
+FUSED_ON_CPU = {
+    **ANY_BACKEND,
+    "attention.shows_nan": HIDES_NAN,
+    "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
+}
 
 default = Implementation(
     name=NAME,
@@ -97,11 +104,7 @@ default = Implementation(
     call=attend,
     can=EVERYTHING,
     paths={"no_grad": _without_graph(torch.no_grad), "inference_mode": _without_graph(torch.inference_mode)},
-    known={
-        "attention.accepts_none_and_one": FAILS_WITHOUT_KEYS,
-        "attention.shows_nan": HIDES_NAN,
-        "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
-    },
+    known=FUSED_ON_CPU,
 )
 
 math = Implementation(
@@ -109,7 +112,7 @@ math = Implementation(
     subject="attention",
     call=_by(SDPBackend.MATH),
     can=EVERYTHING,
-    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
+    known=ANY_BACKEND,
 )
 
 flash = Implementation(
@@ -119,9 +122,7 @@ flash = Implementation(
     can=EVERYTHING - {"value_width", "mask_gradient"},
     devices=("cpu",),
     known={
-        "attention.accepts_none_and_one": FAILS_WITHOUT_KEYS,
-        "attention.shows_nan": HIDES_NAN,
-        "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
+        **FUSED_ON_CPU,
         "attention.reads_any_layout": REFUSES_LAYOUTS,
         "attention.reads_expanded_inputs": REFUSES_LAYOUTS,
         "attention.reads_any_layout_of_its_gradient": REFUSES_LAYOUTS,
@@ -135,7 +136,7 @@ flash_cuda = Implementation(
     can=frozenset({"causal", "grouped_query", "cross_length", "scale", "gradient"}),
     dtypes=HALF,
     devices=("cuda",),
-    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
+    known=ANY_BACKEND,
 )
 
 efficient = Implementation(
@@ -145,7 +146,7 @@ efficient = Implementation(
     can=EVERYTHING - {"grouped_query"},
     dtypes=("float16", "bfloat16", "float32"),
     devices=("cuda",),
-    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
+    known=ANY_BACKEND,
 )
 
 cudnn = Implementation(
@@ -155,5 +156,5 @@ cudnn = Implementation(
     can=EVERYTHING - {"mask_gradient"},
     dtypes=HALF,
     devices=("cuda",),
-    known={"attention.accepts_none_and_one": FAILS_WITHOUT_KEYS},
+    known=ANY_BACKEND,
 )
