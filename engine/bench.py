@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from seqlaws.blocking import blocked, dependencies, first_blocker
-from seqlaws.checking import fallen, must_answer
+from seqlaws.fallen import fallen, must_answer
 from seqlaws.guard import Child, Died, Line, one_thread, why_unguarded
 from seqlaws.judge import conclude
 from seqlaws.law import Law
@@ -140,7 +140,7 @@ class Bench:
     def _verdict(self, item: LawItem, aloud: bool) -> Result:
         if self._child is not None and self._child[0] != self._where(item):
             self.end()
-        with one_thread(several=len(self._at) > 1):
+        with one_thread():
             if not self._debugging and not self._note(item.device):
                 return self._verdict_of_child(item, _pass_on if aloud else _ignore)
             with nullcontext() if aloud else _telling(item, _ignore):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from seqlaws.card import WIDTH, again
+from seqlaws.crew import Crew, hands
 from seqlaws.errors import Misunderstood
 from seqlaws.formats import DTYPES
-from seqlaws.guard import Child, Died, Limits, Line, Unfit, one_thread, why_unguarded
+from seqlaws.guard import Limits, one_thread
 from seqlaws.implementation import DEVICES, Implementation
-from seqlaws.judge import judge_laws
 from seqlaws.law import Law
 from seqlaws.result import RED, Judged, Report, Result
 from seqlaws.trial import PROFILES
@@ -32,17 +29,21 @@ def check(
     law: str = "*",
     limit: float = Limits.seconds,
     memory: float | None = None,
+    jobs: int | None = None,
 ) -> Report:
     """Judge one implementation by the laws of its subject.
 
     ``device`` is cpu, cuda or all; ``dtype`` one of its dtypes, or None for all of them; ``law`` a
-    glob on full law names. One call may take ``limit`` seconds, and ``memory`` GiB (None: half of
-    what is free). Raises Misunderstood for what cannot be asked for, and if nothing is left to judge.
+    glob on full law names. One call may take ``limit`` seconds, and ``memory`` GiB (None: of half of
+    what is free, what falls to each job). So many ``jobs`` judge at once (None: one for each core, but
+    eight at most, and one on CUDA). Raises Misunderstood for what cannot be asked for, and if nothing is
+    left to judge.
     """
     dtypes = None if dtype is None else (dtype,)
     report = judge_all(
-        [implementation], device=device, dtypes=dtypes, laws=law, profile=profile, seed=seed, limit=limit, memory=memory
-    )
+        [implementation], device=device, dtypes=dtypes, laws=law, profile=profile, seed=seed, limit=limit,
+        memory=memory, jobs=jobs,
+    )  # fmt: skip
     if not report.results and not report.interrupted:
         raise Misunderstood(f"no law was judged: {'; '.join(report.notes)}")
     return report
@@ -58,14 +59,16 @@ def judge_all(
     seed: int = 0,
     limit: float = Limits.seconds,
     memory: float | None = None,
+    jobs: int | None = None,
     fail_fast: bool = False,
     command: str | Callable[[Implementation], str] = AGAIN,
     planned: Callable[[int], None] = lambda count: None,
     heard: Callable[[Result, Judged], None] = lambda result, judged: None,
 ) -> Report:
-    """Judge implementations one after another.
+    """Judge implementations, and report on one after another.
 
-    ``planned`` is told how many results there will be, and ``heard`` of each as it comes.
+    ``planned`` is told how many results there will be, and ``heard`` of each as it comes; ``fail_fast`` ends
+    the run with the first that is red. For the rest see `check`.
 
     Raises Misunderstood, with one line that names what is possible, for an unknown device, dtype,
     profile or glob, and for a device that is asked for by name but absent. What is not judged for
@@ -73,34 +76,44 @@ def judge_all(
     """
     if profile not in PROFILES:
         raise Misunderstood(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
+    if jobs is not None and jobs < 1:
+        raise Misunderstood(f"{jobs} jobs judge nothing: at least 1 is needed")
     implementations = list(implementations)
     report = Report([], profile, seed)
     wanted = _dtypes(dtypes)
     devices = devices_present(device, report.notes.append)
     chosen = _laws(implementations, laws)
-    bench = _Bench(profile, seed, Limits(limit, memory), report.notes, glance=fail_fast)
+    crew = Crew(
+        profile, seed, Limits(limit, memory, jobs or hands(devices)), glance=fail_fast,
+        command=(lambda implementation: command) if isinstance(command, str) else command, note=report.notes.append,
+    )  # fmt: skip
     plan = [
-        (implementation, list(_places(implementation, devices, wanted, report.notes.append)))
-        for implementation in implementations
-        if chosen[implementation.subject]
+        (Judged(each.name, each.subject), each, list(_places(each, devices, wanted, report.notes.append)))
+        for each in implementations
+        if chosen[each.subject]
     ]
-    planned(sum(len(places) * len(chosen[implementation.subject]) for implementation, places in plan))
-    try:
-        with one_thread(several=sum(len(places) for _, places in plan) > 1):
-            for implementation, places in plan:
-                start = time.perf_counter()
-                judged = Judged(implementation.name, implementation.subject)
-                report.implementations.append(judged)
-                repeat = command if isinstance(command, str) else command(implementation)
-                for place, dtype in places:
-                    for result in bench.judge(implementation, place, dtype, chosen[implementation.subject], repeat):
-                        judged.results.append(result)
-                        judged.seconds = time.perf_counter() - start
-                        heard(result, judged)
-                        if fail_fast and result.status in RED:
-                            return report
-    except KeyboardInterrupt:
-        report.interrupted = True
+    planned(sum(len(places) * len(chosen[judged.subject]) for judged, _, places in plan))
+    start = time.perf_counter()
+    with one_thread():
+        shares = [
+            share
+            for judged, each, places in plan
+            for place in places
+            for share in crew.shares(judged, each, *place, chosen[judged.subject])
+        ]
+        try:
+            for share, result in crew.judge(shares):
+                share.judged.results.append(result)
+                heard(result, share.judged)
+                if fail_fast and result.status in RED:
+                    break
+        except KeyboardInterrupt:
+            report.interrupted = True
+    for share in shares:
+        share.judged.seconds += share.seconds
+    # what came to no result before the run was ended is not listed
+    report.implementations += [judged for judged, _, places in plan if judged.results or not places]
+    report.seconds = time.perf_counter() - start
     return report
 
 
@@ -120,123 +133,6 @@ def devices_present(device: str, note: Callable[[str], None]) -> list[str]:
         raise Misunderstood("no CUDA device is present; there is: cpu")
     note("cuda: not judged, no such device is present")
     return ["cpu"]
-
-
-def fallen(
-    law: Law, implementation: Implementation, device: str, dtype: str, death: Died, found: Result | None, command: str
-) -> Result:
-    """The result of a law during which the process ended; ``found`` is a failure that it had found before."""
-    if death.fault:
-        return Result(law.name, device, dtype, "error", message=str(death), counterexample=death.case or None)
-    how = str(death)
-    if found is not None:
-        result = replace(found, message=f"{found.message}; while it was reduced: {how}")
-    else:
-        result = Result(law.name, device, dtype, "broken", message=how, counterexample=death.case or None)
-        known = implementation.known_at(law.name, device, dtype)
-        if known is not None:
-            return replace(result, status="known", reason=known.account)
-    return replace(result, card=_card(law, implementation, result, command))
-
-
-def _card(law: Law, implementation: Implementation, result: Result, command: str) -> str:
-    """The card of a law whose case ended the process, so that nothing could make it smaller."""
-    lines = [
-        f"BROKEN  {law.name}   by {implementation.name}   [{result.device}-{result.dtype}]",
-        "",
-        *textwrap.wrap(law.claim, WIDTH, initial_indent="  ", subsequent_indent="  "),
-        *[f"      {line}" for line in law.formula.splitlines()],
-        "",
-        f"  {result.message}",
-        "",
-        f"  Drawn as: {result.counterexample or 'unknown, for it ended before the first case'}",
-    ]
-    if command:
-        lines += [f"  Again:    {again(command, law.name, result.device, result.dtype)}"]
-    return "\n".join(lines)
-
-
-@dataclass
-class _Bench:
-    """Where laws are judged: in a child of this process, or in this process where there can be none."""
-
-    profile: str
-    seed: int
-    limits: Limits
-    notes: list[str]
-    glance: bool
-
-    def __post_init__(self) -> None:
-        self._unguarded: dict[str, str] = {}
-
-    def judge(
-        self, implementation: Implementation, device: str, dtype: str, laws: Sequence[Law], command: str
-    ) -> Iterator[Result]:
-        """Judge laws in order; where the child dies, another goes on with the law after."""
-        if self._guarded(device):
-            return self._in_children(implementation, device, dtype, laws, command)
-        return judge_laws(
-            implementation, device, dtype, laws,
-            profile=self.profile, seed=self.seed, glance=self.glance, command=command,
-        )  # fmt: skip
-
-    def _guarded(self, device: str) -> bool:
-        if device not in self._unguarded:
-            self._unguarded[device] = why_unguarded(device)
-            self.notes += filter(None, [self._unguarded[device]])
-        return not self._unguarded[device]
-
-    def _in_children(
-        self, implementation: Implementation, device: str, dtype: str, laws: Sequence[Law], command: str
-    ) -> Iterator[Result]:
-        from hypothesis.configuration import set_hypothesis_home_dir
-
-        done: dict[str, Result] = {}
-
-        def answer(request: object, line: Line) -> None:
-            def found(result: Result) -> None:
-                line.say((False, result))
-                must_answer(device)
-
-            # Hypothesis would leave a folder where the user stands; nothing of this child is worth keeping
-            set_hypothesis_home_dir(os.devnull)
-            left = [law for law in laws if law.name not in done]
-            for result in judge_laws(
-                implementation, device, dtype, left, profile=self.profile, seed=self.seed, glance=self.glance,
-                command=command, done=done, announce=line.announce, found=found, watch=line.watch,
-            ):  # fmt: skip
-                line.say((True, result))
-                must_answer(device)
-
-        while left := [law for law in laws if law.name not in done]:
-            found: Result | None = None
-            since = time.perf_counter()
-            with Child(answer, self.limits) as child:
-                try:
-                    for final, result in child.ask(None):
-                        found = None if final else result
-                        if final:
-                            done[result.law] = result
-                            yield result
-                            since = time.perf_counter()
-                except Died as death:
-                    if death.law in done:
-                        continue  # it ended after a result, since its device no longer answered
-                    law = next((each for each in left if each.name == death.law), left[0])
-                    result = fallen(law, implementation, device, dtype, death, found, command)
-                    done[law.name] = replace(result, seconds=time.perf_counter() - since)
-                    yield done[law.name]
-
-
-def must_answer(device: str) -> None:
-    """End this child if its device no longer answers: after some faults CUDA fails every later call."""
-    if device == "cuda":
-        import torch
-
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:
-            raise Unfit("the device no longer answers") from None
 
 
 def _dtypes(names: Iterable[str] | None) -> tuple[str, ...] | None:

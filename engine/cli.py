@@ -79,6 +79,7 @@ def _check(asked: argparse.Namespace) -> int:
             seed=asked.seed,
             limit=asked.limit,
             memory=asked.memory,
+            jobs=asked.jobs,
             fail_fast=asked.x,
             command=lambda implementation: f"seqlaws check {shlex.quote(addresses[implementation.name])}{again}",
             planned=live.expect,
@@ -184,7 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-x", action="store_true", help="stop at the first broken law")
     limit = Limits.seconds
     add("--limit", type=_positive, default=limit, metavar="SECONDS", help=f"for one call (default: {limit:g})")
-    add("--memory", type=_positive, metavar="GIB", help="for one call (default: half of what is free)")
+    add("--memory", type=_positive, metavar="GIB", help="for one call (default: half of what is free, over the jobs)")
+    add("--jobs", type=int, metavar="N", help="so many judge at once (default: one a core, at most 8; one on CUDA)")
 
     add_measure(commands)
     add_claims(commands)

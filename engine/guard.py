@@ -32,10 +32,14 @@ GRACE = 30.0  # seconds that the suite itself may stay silent, on top of what a 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may take: seconds, and GiB of memory (None: half of what is free)."""
+    """What one call may take: seconds, and GiB of memory (None: its part of half of what is free).
+
+    ``at_once`` is the number of children that call at the same time.
+    """
 
     seconds: float = 30.0
     memory: float | None = None
+    at_once: int = 1
 
 
 class Died(Exception):
@@ -83,9 +87,10 @@ class Child:
     def __init__(self, answer: Callable[[Any, Line], None], limits: Limits) -> None:
         self._marks = _Marks()
         self._seconds = limits.seconds
-        self._memory = _half_of_free_memory() if limits.memory is None else limits.memory
+        self._memory = _half_of_free_memory(limits.at_once) if limits.memory is None else limits.memory
         self._resident = _resident(os.getpid())
-        self._connection, theirs = Pipe()
+        self.connection, theirs = Pipe()
+        self.answered = True
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -94,35 +99,51 @@ class Child:
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
-            self._connection.close()
+            self.connection.close()
             _serve(answer, theirs, Line(theirs, self._marks), parent)
         theirs.close()
         self._alive = True
 
+    def begin(self, request: Any) -> None:
+        """Put a request to the child, which has answered those before."""
+        self._marks.write("", "")
+        self.answered = False
+        with suppress(BrokenPipeError):  # it died between two requests: the next look says how
+            self.connection.send(request)
+
+    def word(self, patience: float = LOOK) -> Any:
+        """The next thing that the child says, or None: after so many seconds of silence, or once it has answered.
+
+        Raises Died if it has, or had to be ended.
+        """
+        said = None if self.answered else self._heard(patience)
+        if said is None:
+            return None
+        kind, message = said
+        if kind == "said":
+            return message
+        if kind != "answered":
+            self._die(message, fault=kind == "failed")
+        self.answered = True
+        return None
+
     def ask(self, request: Any) -> Iterator[Any]:
         """What the child says in answer to a request, as it comes. Raises Died if it does not finish."""
-        self._marks.write("", "")
-        answered = False
+        self.begin(request)
         try:
-            with suppress(BrokenPipeError):  # it died between two requests: the next look says how
-                self._connection.send(request)
-            while True:
-                kind, message = self._heard()
-                if kind == "answered":
-                    answered = True
-                    return
-                if kind != "said":
-                    self._die(message, fault=kind == "failed")
-                yield message
+            while not self.answered:
+                message = self.word()
+                if message is not None:
+                    yield message
         finally:
-            if not answered:
+            if not self.answered:
                 self.end()
 
     def end(self) -> None:
         """End the child and whatever it started, and leave no zombie. Harmless if it has ended."""
         if self._alive:
             self._alive = False
-            self._connection.close()
+            self.connection.close()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             with suppress(ProcessLookupError):
@@ -136,20 +157,18 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def _heard(self) -> tuple[str, Any]:
-        ended = False
-        while True:
-            try:
-                if self._connection.poll(0 if ended else LOOK):
-                    kind, message = self._connection.recv()
-                    return kind, message
-            except (EOFError, OSError):
-                self._die(self._status())
-            if ended:
-                self._die(self._status())
-            ended = self._has_ended()
-            if not ended:
-                self._hold_to_limits()
+    def _heard(self, patience: float) -> tuple[str, Any] | None:
+        ended = self._has_ended()
+        try:
+            if self.connection.poll(0 if ended else patience):
+                kind, message = self.connection.recv()
+                return kind, message
+        except (EOFError, OSError):
+            self._die(self._status())
+        if ended:
+            self._die(self._status())
+        self._hold_to_limits()
+        return None
 
     def _hold_to_limits(self) -> None:
         inside, silence = self._marks.look()
@@ -221,39 +240,39 @@ def warm_up() -> None:
     """
     import numpy  # noqa: F401 - whose generator it is to find
 
-    _draw_once()
+    _draw()
 
 
 @cache
-def _load_late() -> None:
-    """What every child would have to do after torch is loaded."""
-    with suppress(ImportError):
-        import torch.fx.experimental.symbolic_shapes  # noqa: F401 - a computer algebra system, which some layers need
-    _draw_once()  # which asks of every module whether the constants in it are the user's
+def _warm_up_late() -> None:
+    """The same after torch is loaded: it asks of every module whether the constants in it are the user's."""
+    _draw()
 
 
-def _draw_once() -> None:
+def _draw() -> None:
     from hypothesis import given, settings, strategies
+    from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 
-    @settings(max_examples=1, database=None)
-    @given(strategies.integers())
-    def nothing(_: int) -> None:
+    # so many numbers that one of them surely is such a constant
+    @settings(max_examples=2, database=None, derandomize=True)
+    @given(strategies.lists(strategies.integers(), min_size=200))
+    def nothing(_: list[int]) -> None:
         pass
 
+    # it would leave a folder where the user stands
+    home = storage_directory(intent_to_write=False).home_directory
+    set_hypothesis_home_dir(os.devnull)
     nothing()
+    set_hypothesis_home_dir(home)
 
 
 @contextmanager
-def one_thread(several: bool) -> Iterator[None]:
-    """One thread for torch, here and in the children made here; the caller's number afterwards.
-
-    Before ``several`` children are made, what each of them would load is loaded here, which takes half a second.
-    """
+def one_thread() -> Iterator[None]:
+    """One thread for torch, here and in the children made here; the caller's number afterwards."""
     warm_up()
     import torch
 
-    if several:
-        _load_late()
+    _warm_up_late()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()  # what there is now stays: no child needs to look through it for garbage
@@ -330,8 +349,8 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _half_of_free_memory() -> float | None:
-    """Half of the GiB that are free here, in a container or out of it; at least one."""
+def _half_of_free_memory(parts: int) -> float | None:
+    """One of some equal parts of half of the GiB that are free here, in a container or out of it; at least one."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -340,4 +359,4 @@ def _half_of_free_memory() -> float | None:
     for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # "max" where there is no limit
             free = min(free, int(Path(place).read_text()))
-    return max(free / 2 / GIB, 1.0)
+    return max(free / 2 / parts / GIB, 1.0)

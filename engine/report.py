@@ -109,7 +109,8 @@ def show_report(out: Terminal, report: Report, planned: int) -> None:
     seconds = sum(judged.seconds for judged in report.implementations)
     inside = sum(judged.in_implementation + judged.in_reference for judged in report.implementations)
     if seconds:
-        out.say(f"Time inside implementations and references: {inside / seconds:.0%} of {seconds:.1f} s.")
+        beside = f", spent side by side in {report.seconds:.1f} s" if 0 < report.seconds < seconds else ""
+        out.say(f"Time inside implementations and references: {inside / seconds:.0%} of {seconds:.1f} s{beside}.")
     out.say(out.paint(closing(report, planned), "red" if report.red else "yellow" if report.interrupted else "green"))
 
 

@@ -39,7 +39,7 @@ class Result:
 
 @dataclass
 class Judged:
-    """All results of one implementation."""
+    """All results of one implementation, and the time that was spent on them, in whatever processes."""
 
     name: str
     subject: str
@@ -59,13 +59,14 @@ class Judged:
 
 @dataclass
 class Report:
-    """What a run found. `broken` is what a user must look at first."""
+    """What a run found, and how long it took. `broken` is what a user must look at first."""
 
     implementations: list[Judged]
     profile: str
     seed: int
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
+    seconds: float = 0.0
 
     @property
     def results(self) -> list[Result]:

@@ -41,7 +41,8 @@ def rarely_wrong(x, dim):
     return here(x, dim) * (1.5 if 11 < x.shape[dim] < 67 else 1)
 
 def wrong_in_one_worker(x, dim):
-    return torch.softmax(x, dim) * (2 if os.environ["PYTEST_XDIST_WORKER"] == "gw1" else 1)
+    # which of the two workers gets which item depends on which is ready first
+    return torch.softmax(x, dim) * (2 if "agrees_with" in os.environ["PYTEST_CURRENT_TEST"] else 1)
 
 right = implement("right", torch.softmax)
 wrong = implement("wrong", doubled)
@@ -58,7 +59,7 @@ half = implement("half", torch.softmax, dtypes=("float16", "float32"), devices=(
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> Iterator[None]:
     """What sessions inside this one would load, and pytester would throw out again."""
-    with one_thread(several=False):
+    with one_thread():
         yield
 
 
