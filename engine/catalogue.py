@@ -28,10 +28,8 @@ def load_subject(name: str) -> Subject:
 
     if name not in subject_names():
         raise Misunderstood(f"unknown subject {name!r}; there are: {', '.join(subject_names())}")
-    importlib.import_module("seqlaws.spec.contract")
-    package = importlib.import_module(f"seqlaws.spec.{name}")
-    for part in _modules(package.__name__) if hasattr(package, "__path__") else []:
-        importlib.import_module(f"{package.__name__}.{part}")
+    _load("seqlaws.spec.contract")
+    _load(f"seqlaws.spec.{name}")
     subject = SUBJECTS[name]
     if name not in _COMPLETE:
         _COMPLETE.add(name)
@@ -49,19 +47,16 @@ def load_lessons(subject: str) -> list[Lesson]:
     from seqlaws.lesson import instantiate_lessons, lessons_of
 
     load_subject(subject)
-    importlib.import_module("seqlaws.lessons.contract")
+    _load("seqlaws.lessons.contract")
     if subject in _modules("seqlaws.lessons"):
-        package = importlib.import_module(f"seqlaws.lessons.{subject}")
-        for part in _modules(package.__name__) if hasattr(package, "__path__") else []:
-            importlib.import_module(f"{package.__name__}.{part}")
+        _load(f"seqlaws.lessons.{subject}")
     instantiate_lessons(subject)
     return lessons_of(subject)
 
 
 def load_claims() -> None:
     """Register every claim."""
-    for part in _modules("seqlaws.spec.claims"):
-        importlib.import_module(f"seqlaws.spec.claims.{part}")
+    _load("seqlaws.spec.claims")
 
 
 def article_titles() -> dict[str, str]:
@@ -72,6 +67,13 @@ def article_titles() -> dict[str, str]:
 def claim_sections() -> dict[str, str]:
     """The sections of the ledger: their letters, and their titles."""
     return dict(importlib.import_module("seqlaws.spec.claims").SECTIONS)
+
+
+def _load(name: str) -> None:
+    """Load a module, or all modules of a package."""
+    if hasattr(importlib.import_module(name), "__path__"):
+        for part in _modules(name):
+            importlib.import_module(f"{name}.{part}")
 
 
 def _modules(package: str, besides: frozenset[str] | set[str] = frozenset()) -> list[str]:

@@ -8,10 +8,13 @@ What it finds while laws before it are still being judged counts only if none of
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib import import_module
 from itertools import groupby
 from multiprocessing.connection import wait
 
@@ -132,18 +135,22 @@ class Crew:
     def answer(self, share: Share, line: Line) -> None:
         """Judge what is left of a share in a child."""
 
-        def say(final: bool, result: Result) -> None:
-            line.say((final, result))
+        def say(kind: str, result: Result) -> None:
+            line.say((kind, result))
             must_answer(share.device)
 
         # Hypothesis would leave a folder where the user stands; nothing of this child is worth keeping
         set_hypothesis_home_dir(os.devnull)
+        before = set(sys.modules)
         for result in judge_laws(
             share.implementation, share.device, share.dtype, share.left, profile=self.profile, seed=self.seed,
             glance=self.glance, command=self.command(share.implementation), done=share.found,
-            announce=line.announce, found=partial(say, False), watch=line.watch,
+            announce=line.announce, found=partial(say, "found"), watch=line.watch,
         ):  # fmt: skip
-            say(True, result)
+            say("judged", result)
+            if loaded := {name for name in sys.modules if name.startswith("torch.")} - before:
+                line.say(("loaded", loaded))
+                before |= loaded
 
     def _judged_here(self, share: Share) -> Iterator[tuple[Share, Result]]:
         start = time.perf_counter()
@@ -189,10 +196,14 @@ class _Worker:
         """Take note of all that the child has to say."""
         try:
             while (said := self.child.word(0)) is not None:
-                final, result = said
-                self._found = None if final else result
-                if final:
-                    self._note(result)
+                kind, message = said
+                if kind == "loaded":
+                    _load(message)
+                elif kind == "found":
+                    self._found = message
+                else:
+                    self._found = None
+                    self._note(message)
         except Died as death:
             self.child.end()
             # or it ended after a result, since its device no longer answered
@@ -218,3 +229,10 @@ class _Worker:
         command = self._crew.command(share.implementation)
         result = fallen(law, share.implementation, share.device, share.dtype, death, self._found, command)
         return replace(result, seconds=time.perf_counter() - self._since)
+
+
+def _load(names: set[str]) -> None:
+    """Load what a child had to load of torch, which may take half a second, so that the next ones find it loaded."""
+    for name in names - set(sys.modules):
+        with suppress(Exception):  # what can be loaded in a child alone stays there
+            import_module(name)

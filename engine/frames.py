@@ -48,8 +48,14 @@ class Frame(Protocol):
     def finish(self) -> None:
         """Wait until the device has done what it was asked to."""
 
+    def draw_random(self) -> None:
+        """Draw a number from every global random generator: whoever sets them to a seed moves them then."""
+
     def random_state(self) -> Any:
         """A value that changes when a global random generator is consumed."""
+
+    def settings(self) -> dict[str, Any]:
+        """The global settings that a call might change for all that come after it, by name."""
 
     def gradients(
         self,
@@ -58,12 +64,19 @@ class Frame(Protocol):
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
-        walks: int = 1,
+        before: Callable[[], Any] = lambda: None,
+        meanwhile: Callable[[], Any] = lambda: None,
+        first: tuple[Any, ...] | None = None,
     ) -> tuple[dict[str, Array], list[Array]]:
         """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns; and these, after it.
 
-        Results whose cotangent is None take no part. After several ``walks`` through one graph, the last one counts.
+        Results whose cotangent is None take no part. ``before`` is done while nothing is recorded, ``meanwhile``
+        between the call and the way back. Where cotangents come ``first``, the graph is walked with these, and then
+        with the others, which count.
         """
+
+    def learning(self, tensors: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """The same tensors, of which some now require gradients."""
 
     def mode(self, name: str) -> AbstractContextManager[Any]:
         """A context in which nothing is recorded for gradients: no_grad or inference_mode."""
@@ -108,12 +121,22 @@ class NumpyFrame:
     def finish(self) -> None:
         """NumPy never leaves work behind."""
 
+    def draw_random(self) -> None:
+        np.random.random()
+        random.random()
+
     def random_state(self) -> Any:
         state: Any = np.random.get_state()
         return (state[1].tobytes(), state[2], random.getstate())
 
+    def settings(self) -> dict[str, Any]:
+        return {"numpy.geterr": np.geterr()}
+
     def gradients(self, *_: Any) -> tuple[dict[str, Array], list[Array]]:
         raise Misbehaviour("NumPy computes no gradients: leave 'gradient' out of can")
+
+    def learning(self, tensors: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        return tensors
 
     def mode(self, name: str) -> AbstractContextManager[Any]:
         return nullcontext()
@@ -181,9 +204,7 @@ class TorchFrame:
         pristine = self._as_sent(array)
         if (tensor.shape, tensor.dtype, tensor.device) != (pristine.shape, pristine.dtype, pristine.device):
             return False
-        if self.torch.equal(tensor.detach(), pristine):
-            return True
-        return bool(self.torch.isclose(tensor.detach(), pristine, rtol=0, atol=0, equal_nan=True).all())
+        return _equal(tensor.detach(), pristine)
 
     def poison(self, count: int) -> None:
         self.torch.full((count,), float("nan"), dtype=self.dtype, device=self.device)
@@ -192,12 +213,40 @@ class TorchFrame:
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
 
+    def draw_random(self) -> None:
+        np.random.random()
+        random.random()
+        self.torch.rand(())
+        if self.device.type == "cuda":
+            self.torch.rand((), device=self.device)
+
     def random_state(self) -> Any:
         state = [bytes(self.torch.get_rng_state().numpy())]
         if self.device.type == "cuda":
             state.append(bytes(self.torch.cuda.get_rng_state().numpy()))
         numpy_state: Any = np.random.get_state()
         return (state, numpy_state[1].tobytes(), numpy_state[2], random.getstate())
+
+    def settings(self) -> dict[str, Any]:
+        torch, backends = self.torch, self.torch.backends
+        return {
+            "torch.get_default_dtype": torch.get_default_dtype(),
+            "torch.get_default_device": torch.get_default_device(),
+            "torch.is_grad_enabled": torch.is_grad_enabled(),
+            "torch.is_inference_mode_enabled": torch.is_inference_mode_enabled(),
+            "torch.is_autocast_enabled": torch.is_autocast_enabled(self.device.type),
+            "torch.is_anomaly_enabled": torch.is_anomaly_enabled(),
+            "torch.get_num_threads": torch.get_num_threads(),
+            "torch.get_float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "torch.are_deterministic_algorithms_enabled": torch.are_deterministic_algorithms_enabled(),
+            "torch.backends.mkldnn.enabled": backends.mkldnn.enabled,
+            "torch.backends.cudnn.enabled": backends.cudnn.enabled,
+            "torch.backends.cudnn.benchmark": backends.cudnn.benchmark,
+            "torch.backends.cuda.math_sdp_enabled": backends.cuda.math_sdp_enabled(),
+            "torch.backends.cuda.flash_sdp_enabled": backends.cuda.flash_sdp_enabled(),
+            "torch.backends.cuda.mem_efficient_sdp_enabled": backends.cuda.mem_efficient_sdp_enabled(),
+            "torch.backends.cuda.cudnn_sdp_enabled": backends.cuda.cudnn_sdp_enabled(),
+        }
 
     def gradients(
         self,
@@ -206,21 +255,25 @@ class TorchFrame:
         of: tuple[str, ...],
         shapes: tuple[tuple[int, ...], ...],
         cotangents: tuple[Any, ...],
-        walks: int = 1,
+        before: Callable[[], Any] = lambda: None,
+        meanwhile: Callable[[], Any] = lambda: None,
+        first: tuple[Any, ...] | None = None,
     ) -> tuple[dict[str, Array], list[Array]]:
+        before()
         leaves = [tensors[name].requires_grad_(True) for name in of]
         results = call()
         for result, shape in zip(results, shapes, strict=True):
             self.array(result, shape)
-        pairs = zip(results, cotangents, strict=True)
-        grown = [(end, direction) for end, direction in pairs if end.requires_grad and direction is not None]
-        if not grown:
-            found: tuple[Any, ...] = (None,) * len(leaves)
+        meanwhile()
+        if first is None:
+            found = self._walked_back(results, cotangents, leaves)
         else:
-            ends, directions = zip(*grown, strict=True)
-            meeting = _meet().apply(directions, *ends)
-            for walk in range(1, walks + 1):
-                found = self.torch.autograd.grad(meeting, leaves, allow_unused=True, retain_graph=walk < walks)
+            earlier = self._walked_back(results, first, leaves, keep=True)
+            copies = [None if each is None else each.clone() for each in earlier]
+            found = self._walked_back(results, cotangents, leaves)
+            for one, copy in zip(earlier, copies, strict=True):
+                if copy is not None and not _equal(one, copy):
+                    raise Misbehaviour("a later backward pass overwrote the gradients that an earlier one had returned")
         for leaf in leaves:
             leaf.requires_grad_(False)
         gradients = {
@@ -231,12 +284,34 @@ class TorchFrame:
         }
         return gradients, [self.array(result, shape) for result, shape in zip(results, shapes, strict=True)]
 
+    def _walked_back(
+        self, results: tuple[Any, ...], cotangents: tuple[Any, ...], leaves: list[Any], keep: bool = False
+    ) -> tuple[Any, ...]:
+        pairs = zip(results, cotangents, strict=True)
+        grown = [(end, direction) for end, direction in pairs if end.requires_grad and direction is not None]
+        if not grown:
+            return (None,) * len(leaves)
+        ends, directions = zip(*grown, strict=True)
+        meeting = _meet().apply(directions, *ends)
+        found: tuple[Any, ...] = self.torch.autograd.grad(meeting, leaves, allow_unused=True, retain_graph=keep)
+        return found
+
+    def learning(self, tensors: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        for name in names:
+            tensors[name].requires_grad_(True)
+        return tensors
+
     def mode(self, name: str) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = getattr(self.torch, name)()
         return context
 
     def refill(self, tensor: Any, array: Array) -> None:
         tensor.copy_(self._as_sent(array))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two tensors of one shape hold the same numbers; NaN is the same as NaN."""
+    return bool(one.equal(other) or one.isclose(other, rtol=0, atol=0, equal_nan=True).all())
 
 
 @cache

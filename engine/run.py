@@ -8,10 +8,11 @@ whatever goes wrong into a Misbehaviour, which the judge reads as a verdict.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class Run:
         self.frame: Frame = (
             NumpyFrame(self.format) if implementation.framework == "numpy" else TorchFrame(self.format, device)
         )
+        self._settings = self.frame.settings()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -100,44 +102,52 @@ class Run:
         *,
         path: str | None = None,
         layout: str | Mapping[str, str] = "contiguous",
+        expanded: Mapping[str, int] | None = None,
         cotangent_layout: str = "contiguous",
         cotangent_expanded: tuple[int, ...] = (),
         only: int | None = None,
-        walks: int = 1,
+        first: Array | None = None,
+        meanwhile: Inputs | None = None,
     ) -> dict[str, Output]:
         """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name.
 
         With ``only``, none but that one of several results takes part, where the cotangent is zero in all others.
-        After several ``walks`` through one graph, the last one counts.
+        With ``first``, the graph is walked back with that cotangent before. With ``meanwhile``, the same tensors
+        are used without a gradient before, and a call with these other inputs is recorded in between.
         """
-        return self._there_and_back(x, cotangent, of, path, layout, cotangent_layout, cotangent_expanded, only, walks)[
-            0
-        ]
+        return self._there_and_back(
+            x, cotangent, of, path, layout, expanded, cotangent_layout, cotangent_expanded, only, first, meanwhile
+        )[0]
 
     def trained(self, x: Inputs, cotangent: Array, of: tuple[str, ...]) -> Output:
         """The output of a call that is recorded for some gradients, as it is after the backward pass."""
         return self._there_and_back(x, cotangent, of)[1]
 
-    def reread(self, x: Inputs, y: Inputs) -> Output:
-        """The output for y in the very tensors that held x in the call before."""
+    def reread(self, x: Inputs, *others: Inputs) -> list[Output]:
+        """The outputs for other inputs, one after another, in the very tensors that held x in a first call."""
         tensors = self._tensors(x, "contiguous", None)
-        self.calls.append(y)
         with self._guarded(), self.clock.inside():
             self._invoke(x, tensors, None)
+        outputs = []
+        for before, y in pairwise((x, *others)):
+            self.calls.append(y)
             for name, array in y.arrays.items():
-                if array is not None:
+                if array is not before.arrays[name]:
                     self.frame.refill(tensors[name], array)
-            result = self._invoke(y, tensors, None)
-            self.frame.finish()
-        self._unchanged(y, tensors)
-        return self._output(self._array(result, y), y, self._as_returned(y, result), None)
+            with self._guarded(), self.clock.inside():
+                result = self._invoke(y, tensors, None)
+                self.frame.finish()
+            self._unchanged(y, tensors)
+            outputs.append(self._output(self._array(result, y).copy(), y, self._as_returned(y, result), None))
+        return outputs
 
     def _there_and_back(
         self, x: Inputs, cotangent: Array, of: tuple[str, ...], path: str | None = None,
-        layout: str | Mapping[str, str] = "contiguous", cotangent_layout: str = "contiguous",
-        cotangent_expanded: tuple[int, ...] = (), only: int | None = None, walks: int = 1,
+        layout: str | Mapping[str, str] = "contiguous", expanded: Mapping[str, int] | None = None,
+        cotangent_layout: str = "contiguous", cotangent_expanded: tuple[int, ...] = (), only: int | None = None,
+        first: Array | None = None, meanwhile: Inputs | None = None,
     ) -> tuple[dict[str, Output], Output]:  # fmt: skip
-        tensors = self._tensors(x, layout, None)
+        tensors = self._tensors(x, layout, expanded)
         rounded = self.format.round(cotangent)
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
         parts = split(rounded, shapes)
@@ -147,10 +157,17 @@ class Run:
             else self.frame.tensor(part, cotangent_layout)
             for part in parts
         )
+        around: dict[str, Any] = {}
+        if first is not None:
+            around["first"] = tuple(map(self.frame.tensor, split(self.format.round(first), shapes)))
+        if meanwhile is not None:
+            others = self._tensors(meanwhile, "contiguous", None)
+            around["before"] = lambda: self._invoke(x, tensors, path)
+            around["meanwhile"] = lambda: self._invoke(meanwhile, self.frame.learning(others, of), path)
         with self._guarded(), self.clock.inside():
             found, values = self.frame.gradients(
                 lambda: self._results(self._invoke(x, tensors, path), len(shapes)), tensors, of, shapes,
-                tuple(each if only in (None, place) else None for place, each in enumerate(directions)), walks,
+                tuple(each if only in (None, place) else None for place, each in enumerate(directions)), **around,
             )  # fmt: skip
             self.frame.finish()
         self._unchanged(x, tensors)
@@ -183,32 +200,47 @@ class Run:
             raise Misbehaviour(f"gave a {type(tensor).__name__} where a tensor was due")
         return self.frame.array(tensor, tuple(tensor.shape)).astype(self.format.wide)
 
-    def refuses(self, x: Inputs, *, path: str | None = None) -> bool:
-        """Whether the implementation answers malformed inputs with an exception."""
+    def refuses(self, x: Inputs, *, path: str | None = None, mode: str = "", learning: tuple[str, ...] = ()) -> bool:
+        """Whether the implementation answers malformed inputs with an exception; under no_grad or inference_mode
+        if ``mode`` says so, or where some arrays are ``learning``, which means that they require gradients."""
         tensors = self._tensors(x, "contiguous", None)
+        self.frame.learning(tensors, learning)
         try:
-            with self._guarded(), self.clock.inside():
+            with self._guarded(), self.clock.inside(), self.frame.mode(mode) if mode else nullcontext():
                 self._invoke(x, tensors, path)
                 self.frame.finish()
         except Misbehaviour as outcome:
             return not outcome.law
         return False
 
-    def overwrites(self, x: Inputs, y: Inputs) -> bool:
-        """Whether a call with y changes what a call with x has returned."""
+    def overwrites(self, x: Inputs, later: Iterable[Inputs]) -> bool:
+        """Whether one of several later calls changes what a call with x has returned."""
         tensors = self._tensors(x, "contiguous", None)
         with self._guarded(), self.clock.inside():
             result = self._invoke(x, tensors, None)
             self.frame.finish()
         before = self._array(result, x).copy()
-        self(y)
+        for y in later:
+            self(y)
         return not np.array_equal(before, self._array(result, x), equal_nan=True)
 
     def consumes_randomness(self, x: Inputs) -> bool:
-        """Whether a call moves a global random generator."""
+        """Whether a call moves a global random generator, or sets it to a seed."""
+        self.frame.draw_random()  # else it may stand where an earlier call has set it
         before = self.frame.random_state()
         self(x)
         return bool(before != self.frame.random_state())
+
+    def changed_settings(self, x: Inputs) -> list[str]:
+        """The names of the global settings that are others after a call, or have been since the first."""
+        changed: list[str] = []
+        for mode in ("", "no_grad"):
+            with self.frame.mode(mode) if mode else nullcontext():
+                before = self.frame.settings() if mode else self._settings
+                self(x)
+                after = self.frame.settings()
+            changed += [name for name in before if before[name] != after[name]]
+        return changed
 
     def _tensors(
         self, x: Inputs, layout: str | Mapping[str, str], expanded: Mapping[str, int] | None

@@ -45,6 +45,25 @@ def same_gradients(one: dict[str, Output], other: dict[str, Output], path: str =
     return every(*(same(one[name], other[name]).called(f"{path} ∂/∂{name}".strip()) for name in other))
 
 
+def turned(x: Inputs) -> Inputs:
+    """The same inputs with their numbers elsewhere: moved on by one along every axis but the last, or along it
+    where it is the only one."""
+    return x.but(
+        **{
+            name: np.roll(array, 1, axis=tuple(range(max(1, array.ndim - 1))))
+            for name, array in arrays_of(x)
+            if array.ndim
+        }
+    )
+
+
+def negated(x: Inputs) -> Inputs:
+    """The same inputs with all floating numbers negated, where they are finite."""
+    return x.but(
+        **{name: -array for name, array in arrays_of(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
+    )
+
+
 def layouts(x: Inputs) -> Iterator[str | dict[str, str]]:
     """Every array in one layout, then a different layout for each array."""
     yield from LAYOUTS[1:]
@@ -54,16 +73,20 @@ def layouts(x: Inputs) -> Iterator[str | dict[str, str]]:
             yield {name: LAYOUTS[(place + turn) % len(LAYOUTS)] for place, name in enumerate(names)}
 
 
-def may_repeat(array: Array, axis: int) -> bool:
+def repeating(x: Inputs, axis: int) -> tuple[Inputs, tuple[str, ...]]:
+    """The inputs with every array that may be made constant along an axis, and the names of these."""
+    arrays = {name: array for name, array in arrays_of(x) if _may_repeat(array, axis)}
+    first = {name: array[(slice(None),) * axis + (slice(0, 1),)] for name, array in arrays.items()}
+    return x.but(**{name: np.repeat(first[name], array.shape[axis], axis) for name, array in arrays.items()}), (
+        *arrays,
+    )
+
+
+def _may_repeat(array: Array, axis: int) -> bool:
     """Whether an array may be made constant along an axis; a mask not along its keys: that hides whole rows."""
     if axis >= array.ndim or array.shape[axis] < 2:
         return False
     return axis < array.ndim - 1 or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
-
-
-def at(axis: int, index: int) -> tuple[slice, ...]:
-    """The index of one place along an axis, which is kept."""
-    return (slice(None),) * axis + (slice(index, index + 1),)
 
 
 def free_axes(f: Run, x: Inputs) -> Iterator[str]:
@@ -90,10 +113,8 @@ def _asks_no_more(x: Inputs, y: Inputs) -> bool:
 def company(f: Run, x: Inputs) -> Iterator[Inputs]:
     """These inputs, then others: other contents, plainer options, shorter and longer axes."""
     yield x
-    negated = {name: -array for name, array in arrays_of(x) if array.dtype.kind == "f" and np.isfinite(array).all()}
-    turned = {name: np.roll(array, 1, axis=tuple(range(array.ndim - 1))) for name, array in arrays_of(x)}
     plainer = filter(lambda y: _asks_no_more(x, y), f.subject.simpler(x))
-    candidates = [*f.subject.others(x), x.but(**negated), x.but(**turned), *plainer]
+    candidates = [*f.subject.others(x), negated(x), turned(x), *plainer]
     for letters in free_axes(f, x):
         candidates.append(cut(x, letters, max(1, x.size(letters[0]) // 2)))
         longer = x

@@ -12,7 +12,7 @@ and products ⟨q, k⟩ that do not overflow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -92,6 +92,12 @@ def attend(
     return evaluate(q, k, v, mask=mask, is_causal=is_causal, scale=scale, empty_row=empty_row, alignment=alignment).out
 
 
+def narrowed(a: Attention) -> Attention:
+    """An attention in float64, for bounds."""
+    arrays = {name: narrow(getattr(a, name)) for name in ("q", "k", "v", "scores", "log_p", "p", "out")}
+    return replace(a, **arrays, scale=float(a.scale))
+
+
 @dataclass(frozen=True)
 class InputErrors:
     """How far the inputs of an attention may already be off, where they are results themselves."""
@@ -139,7 +145,7 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     come back with nothing but the rounding of sums. However wrong they are, weights are shares of 1,
     so the visible values farthest away limit what they can do.
     """
-    given = given or InputErrors()
+    a, given = narrowed(a), given or InputErrors()
     eps = exponent_error(a, format, given)
     keys = a.k.shape[2]
     raised = np.exp(a.log_p + eps)
@@ -148,7 +154,7 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     extra = np.exp(a.log_p) * np.expm1(eps)
     size = np.abs(a.v) + given.v
     # keys come last, where sums over them are fast
-    apart = np.ascontiguousarray(np.swapaxes(narrow(a.v), -1, -2))[:, :, None] - narrow(a.out)[..., None]
+    apart = np.ascontiguousarray(np.swapaxes(a.v, -1, -2))[:, :, None] - a.out[..., None]
     np.abs(apart, out=apart)
     centred = magnitudes(apart, extra[..., None])[..., 0]
     seen = np.isfinite(a.log_p)[..., None, :]
@@ -205,6 +211,7 @@ def gradients(a: Attention, cotangent: Array) -> Gradients:
 def gradient_bound(a: Attention, cotangent: Array, format: Format) -> Gradients:
     """The error that correct gradients may show, by running error analysis through the same steps."""
     u, half = format.unit, stored(format)
+    a, cotangent = narrowed(a), narrow(cotangent)
     p, c = np.exp(a.log_p), np.abs(cotangent)
     q, k, v = np.abs(a.q), np.abs(a.k), np.abs(a.v)
     # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)

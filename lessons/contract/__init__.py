@@ -1,0 +1,15 @@
+"""Lessons of the contract: what goes wrong around a computation that is right. Every subject has them."""
+
+from __future__ import annotations
+
+from seqlaws.subject import Subject
+
+
+def takes_arrays(subject: Subject) -> bool:
+    """Whether numbers go in, and decide the dtype of the result."""
+    return subject.takes == "arrays"
+
+
+def has_gradients(subject: Subject) -> bool:
+    """Whether there is anything to differentiate."""
+    return bool(subject.differentiable)
