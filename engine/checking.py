@@ -54,7 +54,7 @@ def judge_all(
     *,
     device: str = "cpu",
     dtypes: Iterable[str] | None = None,
-    laws: str = "*",
+    laws: str | Sequence[str] = "*",
     profile: str = "default",
     seed: int = 0,
     limit: float = Limits.seconds,
@@ -67,8 +67,8 @@ def judge_all(
 ) -> Report:
     """Judge implementations, and report on one after another.
 
-    ``planned`` is told how many results there will be, and ``heard`` of each as it comes; ``fail_fast`` ends
-    the run with the first that is red. For the rest see `check`.
+    ``laws`` is a glob on full law names, or several; ``planned`` is told how many results there will be, and
+    ``heard`` of each as it comes; ``fail_fast`` ends the run with the first that is red. For the rest see `check`.
 
     Raises Misunderstood, with one line that names what is possible, for an unknown device, dtype,
     profile or glob, and for a device that is asked for by name but absent. What is not judged for
@@ -82,7 +82,7 @@ def judge_all(
     report = Report([], profile, seed)
     wanted = _dtypes(dtypes)
     devices = devices_present(device, report.notes.append)
-    chosen = _laws(implementations, laws)
+    chosen = _laws(implementations, (laws,) if isinstance(laws, str) else laws)
     crew = Crew(
         profile, seed, Limits(limit, memory, jobs or hands(devices)), glance=fail_fast,
         command=(lambda implementation: command) if isinstance(command, str) else command, note=report.notes.append,
@@ -145,14 +145,17 @@ def _dtypes(names: Iterable[str] | None) -> tuple[str, ...] | None:
     return wanted
 
 
-def _laws(implementations: Sequence[Implementation], glob: str) -> dict[str, list[Law]]:
-    """The laws that a glob selects, by subject; none at all is refused."""
+def _laws(implementations: Sequence[Implementation], globs: Sequence[str]) -> dict[str, list[Law]]:
+    """The laws that globs select, by subject; one that selects none is refused."""
     subjects = {each.subject: each.definition for each in implementations}
-    chosen = {name: [law for law in subject.laws if fnmatchcase(law.name, glob)] for name, subject in subjects.items()}
-    if subjects and not any(chosen.values()):
-        listed = " and ".join(f"'seqlaws laws {name}'" for name in subjects)
-        raise Misunderstood(f"no law is called {glob!r}; {listed} lists what there is")
-    return chosen
+    for glob in globs:
+        if subjects and not any(fnmatchcase(law.name, glob) for subject in subjects.values() for law in subject.laws):
+            listed = " and ".join(f"'seqlaws laws {name}'" for name in subjects)
+            raise Misunderstood(f"no law is called {glob!r}; {listed} lists what there is")
+    return {
+        name: [law for law in subject.laws if any(fnmatchcase(law.name, glob) for glob in globs)]
+        for name, subject in subjects.items()
+    }
 
 
 def _places(

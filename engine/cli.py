@@ -74,7 +74,7 @@ def _check(asked: argparse.Namespace) -> int:
             [implementation for _, implementation in addressed],
             device=asked.device,
             dtypes=asked.dtype and dict.fromkeys(asked.dtype),
-            laws=asked.law,
+            laws=asked.law or "*",
             profile=asked.profile,
             seed=asked.seed,
             limit=asked.limit,
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add("targets", nargs="+", metavar="TARGET", help="what to judge (see below)")
     add("--device", default="cpu", metavar="NAME", help="cpu, cuda or all (default: cpu)")
     add("--dtype", action="extend", type=_names, metavar="NAME", help="only these: float32,float64 (default: all)")
-    add("--law", default="*", metavar="GLOB", help="only laws of such names: 'attention.*mask*'")
+    add("--law", action="append", metavar="GLOB", help="only laws of such names, '*.*mask*' (may be given again)")
     add("--profile", default="default", metavar="NAME", help="how many cases to draw: quick, default or thorough")
     add("--seed", type=int, default=0, metavar="N", help="where the drawing starts (default: 0)")
     add("--json", metavar="FILE", help="write the results there too; - for standard output")

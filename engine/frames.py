@@ -67,12 +67,13 @@ class Frame(Protocol):
         before: Callable[[], Any] = lambda: None,
         meanwhile: Callable[[], Any] = lambda: None,
         first: tuple[Any, ...] | None = None,
+        spoiled: bool = False,
     ) -> tuple[dict[str, Array], list[Array]]:
         """The gradients of Σ ⟨result, cotangent⟩ over the results that ``call`` returns; and these, after it.
 
         Results whose cotangent is None take no part. ``before`` is done while nothing is recorded, ``meanwhile``
         between the call and the way back. Where cotangents come ``first``, the graph is walked with these, and then
-        with the others, which count.
+        with the others, which count. Where results are ``spoiled``, other numbers are written into them before that.
         """
 
     def learning(self, tensors: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
@@ -237,6 +238,7 @@ class TorchFrame:
             "torch.is_autocast_enabled": torch.is_autocast_enabled(self.device.type),
             "torch.is_anomaly_enabled": torch.is_anomaly_enabled(),
             "torch.get_num_threads": torch.get_num_threads(),
+            "torch.set_flush_denormal": bool(torch.tensor(5e-324, dtype=torch.float64) * 1.0 == 0),
             "torch.get_float32_matmul_precision": torch.get_float32_matmul_precision(),
             "torch.are_deterministic_algorithms_enabled": torch.are_deterministic_algorithms_enabled(),
             "torch.backends.mkldnn.enabled": backends.mkldnn.enabled,
@@ -258,6 +260,7 @@ class TorchFrame:
         before: Callable[[], Any] = lambda: None,
         meanwhile: Callable[[], Any] = lambda: None,
         first: tuple[Any, ...] | None = None,
+        spoiled: bool = False,
     ) -> tuple[dict[str, Array], list[Array]]:
         before()
         leaves = [tensors[name].requires_grad_(True) for name in of]
@@ -265,6 +268,10 @@ class TorchFrame:
         for result, shape in zip(results, shapes, strict=True):
             self.array(result, shape)
         meanwhile()
+        if spoiled:
+            with self.torch.no_grad():
+                for result in results:
+                    result.mul_(3.0)
         if first is None:
             found = self._walked_back(results, cotangents, leaves)
         else:
@@ -361,24 +368,28 @@ def _laid_out(tensor: Any, layout: str) -> Any:
         return _copy(tensor.swapaxes(-3, -2)).swapaxes(-3, -2)
     if tensor.shape[-1] == 0:
         return tensor
+    # what lies beside and between the numbers are others, so that a wrong address reads wrong numbers
+    other = _turned_around(tensor)
     if layout == "strided":
-        return _repeated(tensor, 2)[..., ::2]
-    width = tensor.shape[-1]
-    return _joined(tensor)[..., width : 2 * width]
+        return _stacked([tensor, other]).reshape(*tensor.shape[:-1], -1)[..., ::2]
+    # as queries, keys and values lie in one packed buffer
+    return _stacked([other, tensor, other], -2).reshape(*tensor.shape[:-1], -1)[
+        ..., tensor.shape[-1] : 2 * tensor.shape[-1]
+    ]
 
 
 def _copy(tensor: Any) -> Any:
     return tensor.copy() if isinstance(tensor, np.ndarray) else tensor.contiguous().clone()
 
 
-def _repeated(tensor: Any, times: int) -> Any:
-    if isinstance(tensor, np.ndarray):
-        return np.repeat(tensor, times, axis=-1)
-    return tensor.repeat_interleave(times, dim=-1)
+def _turned_around(tensor: Any) -> Any:
+    """The same numbers in reverse order along every axis."""
+    return np.flip(tensor) if isinstance(tensor, np.ndarray) else tensor.flip(tuple(range(tensor.ndim)))
 
 
-def _joined(tensor: Any) -> Any:
-    """Three copies side by side, as queries, keys and values lie in one packed buffer."""
-    if isinstance(tensor, np.ndarray):
-        return np.concatenate([tensor] * 3, axis=-1)
-    return tensor.repeat(*[1] * (tensor.ndim - 1), 3)
+def _stacked(tensors: list[Any], axis: int = -1) -> Any:
+    if isinstance(tensors[0], np.ndarray):
+        return np.stack(tensors, axis)
+    import torch
+
+    return torch.stack(tensors, axis)

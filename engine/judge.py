@@ -83,7 +83,8 @@ def conclude(
         return result("known", reason=known.account, message=message, counterexample=repr(tally.failure.case))
     found(result("broken", message=message, counterexample=repr(tally.failure.case)))
     hint = dialect_hint(law, run, tally.failure.inputs)
-    inputs, verdict = reduce_inputs(lambda x: trial(law, run, x), tally.failure.inputs, tally.failure.verdict)
+    claims = run.implementation.claims
+    inputs, verdict = reduce_inputs(lambda x: trial(law, run, x), tally.failure.inputs, tally.failure.verdict, claims)
     trial(law, run, inputs)  # once more, so that the card shows the calls of this very case
     return result(
         "broken",

@@ -9,35 +9,40 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
-from seqlaws.subject import SUBJECTS
+from seqlaws.subject import SUBJECTS, Claims
 from seqlaws.verdict import Verdict
 
 TRIALS = 600
 SECONDS = 5.0
 
 
-def reduce_inputs(judge: Callable[[Inputs], Verdict], inputs: Inputs, verdict: Verdict) -> tuple[Inputs, Verdict]:
-    """The smallest inputs found that still break the law, with the verdict on them."""
-    search = _Search(judge, inputs, verdict)
+def reduce_inputs(
+    judge: Callable[[Inputs], Verdict], inputs: Inputs, verdict: Verdict, claims: Claims
+) -> tuple[Inputs, Verdict]:
+    """The smallest inputs found that still break the law and that these claims promise to accept; with the verdict."""
+    search = _Search(judge, inputs, verdict, claims)
     before = None
     while before is not search.inputs and not search.spent:
         before = search.inputs
         search.first_of(_plainer)
         for letter in sorted(search.inputs._sizes, key=search.inputs.size, reverse=True):
             search.shorten(letter)
+        for pair in _equally_long(search.inputs):
+            search.shorten(pair)
         search.first_of(_zeroed)
         search.first_of(_rounded)
     return search.inputs, search.verdict
 
 
 class _Search:
-    def __init__(self, judge: Callable[[Inputs], Verdict], inputs: Inputs, verdict: Verdict) -> None:
-        self.judge, self.inputs, self.verdict = judge, inputs, verdict
+    def __init__(self, judge: Callable[[Inputs], Verdict], inputs: Inputs, verdict: Verdict, claims: Claims) -> None:
+        self.judge, self.inputs, self.verdict, self.claims = judge, inputs, verdict, claims
         self.trials = 0
         self.until = time.monotonic() + SECONDS
 
@@ -47,7 +52,8 @@ class _Search:
 
     def accept(self, candidate: Inputs) -> bool:
         """Move to a candidate if the law is broken there too."""
-        if self.spent or not SUBJECTS[candidate.subject].valid(candidate):
+        subject = SUBJECTS[candidate.subject]
+        if self.spent or not subject.valid(candidate) or not subject.is_claimed(candidate, self.claims):
             return False
         self.trials += 1
         try:
@@ -66,25 +72,33 @@ class _Search:
         while moved and not self.spent:
             moved = any(self.accept(candidate) for candidate in candidates(self.inputs))
 
-    def shorten(self, letter: str) -> None:
-        """Drop indices of one axis, in ever smaller runs."""
-        run = self.inputs.size(letter)
+    def shorten(self, letters: str) -> None:
+        """Drop indices of one axis, or of several that are equally long, in ever smaller runs."""
+        run = self.inputs.size(letters[0])
         while run >= 1 and not self.spent:
             start = 0
-            while start < self.inputs.size(letter) and not self.spent:
-                size = self.inputs.size(letter)
+            while start < self.inputs.size(letters[0]) and not self.spent:
+                size = self.inputs.size(letters[0])
                 rest = np.r_[0:start, min(start + run, size) : size]
-                if not self._crop(letter, rest):
+                if not self._crop(letters, rest):
                     start += run
             run //= 2
 
-    def _crop(self, letter: str, index: Array) -> bool:
+    def _crop(self, letters: str, index: Array) -> bool:
         if not len(index):
             return False  # an empty axis is a case of its own, never the smallest of another
+        cropped = self.inputs
         try:
-            return self.accept(self.inputs.take(letter, index.astype(int)))
+            for letter in letters:
+                cropped = cropped.take(letter, index.astype(int))
+            return self.accept(cropped)
         except (ValueError, IndexError):
             return False
+
+
+def _equally_long(x: Inputs) -> list[str]:
+    """Pairs of axes that may have to stay equally long."""
+    return [one + other for one, other in combinations(x.letters, 2) if x.size(one) == x.size(other) > 1]
 
 
 def _kind(verdict: Verdict) -> str:

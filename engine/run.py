@@ -108,16 +108,19 @@ class Run:
         only: int | None = None,
         first: Array | None = None,
         meanwhile: Inputs | None = None,
+        spoiled: bool = False,
     ) -> dict[str, Output]:
         """The gradients of ⟨output, cotangent⟩ with respect to some of the arrays, by name.
 
         With ``only``, none but that one of several results takes part, where the cotangent is zero in all others.
         With ``first``, the graph is walked back with that cotangent before. With ``meanwhile``, the same tensors
-        are used without a gradient before, and a call with these other inputs is recorded in between.
+        are used without a gradient before, and a call with these other inputs is recorded in between. Where the
+        output is ``spoiled``, other numbers are written into it in between.
         """
         return self._there_and_back(
-            x, cotangent, of, path, layout, expanded, cotangent_layout, cotangent_expanded, only, first, meanwhile
-        )[0]
+            x, cotangent, of, path, layout, expanded, cotangent_layout, cotangent_expanded, only, first, meanwhile,
+            spoiled,
+        )[0]  # fmt: skip
 
     def trained(self, x: Inputs, cotangent: Array, of: tuple[str, ...]) -> Output:
         """The output of a call that is recorded for some gradients, as it is after the backward pass."""
@@ -145,7 +148,7 @@ class Run:
         self, x: Inputs, cotangent: Array, of: tuple[str, ...], path: str | None = None,
         layout: str | Mapping[str, str] = "contiguous", expanded: Mapping[str, int] | None = None,
         cotangent_layout: str = "contiguous", cotangent_expanded: tuple[int, ...] = (), only: int | None = None,
-        first: Array | None = None, meanwhile: Inputs | None = None,
+        first: Array | None = None, meanwhile: Inputs | None = None, spoiled: bool = False,
     ) -> tuple[dict[str, Output], Output]:  # fmt: skip
         tensors = self._tensors(x, layout, expanded)
         rounded = self.format.round(cotangent)
@@ -157,7 +160,7 @@ class Run:
             else self.frame.tensor(part, cotangent_layout)
             for part in parts
         )
-        around: dict[str, Any] = {}
+        around: dict[str, Any] = {"spoiled": spoiled}
         if first is not None:
             around["first"] = tuple(map(self.frame.tensor, split(self.format.round(first), shapes)))
         if meanwhile is not None:

@@ -56,8 +56,9 @@ class Subject:
     allowed to it; ``exact_gradient`` the same for the gradients of ⟨output, cotangent⟩.
     Where a call returns several tensors, ``unpack`` puts them into one tuple and ``pieces`` gives
     their shapes: laws see them as one output [B,N,W], one after another along the second axis.
-    ``dialects`` lists the values of each convention, the default first. ``simpler`` proposes plainer
-    inputs to the reducer, and ``others`` proposes inputs of other sizes or contents that whoever
+    ``dialects`` lists the values of each convention, the default first. ``valid`` says whether inputs make sense at
+    all, and ``is_claimed`` whether an implementation with some claims must accept them. ``simpler`` proposes
+    plainer inputs to the reducer, and ``others`` proposes inputs of other sizes or contents that whoever
     accepts these accepts too. ``takes`` says what goes in: "arrays", of which the floating ones decide
     the result's dtype; "positions", which do not decide it, even where they are floating; or "sizes"
     and no array at all. ``slack`` widens a bound so that it covers outputs that are wrong but of the
@@ -89,6 +90,7 @@ class Subject:
     differentiable: tuple[str, ...]
     simpler: Callable[[Inputs], Iterable[Inputs]]
     valid: Callable[[Inputs], bool] = field(default=lambda x: True)
+    is_claimed: Callable[[Inputs, Claims], bool] = field(default=lambda x, claims: True)
     complaint: Callable[[Any], str] = field(default=lambda call: "" if callable(call) else "not something to call")
     perform: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any] = field(
         default=lambda call, arguments, options: call(*arguments, **options)

@@ -125,6 +125,7 @@ flash = Implementation(
         **FUSED_ON_CPU,
         "attention.reads_any_layout": REFUSES_LAYOUTS,
         "attention.reads_expanded_inputs": REFUSES_LAYOUTS,
+        "attention.gives_the_gradient_of_expanded_inputs": REFUSES_LAYOUTS,
         "attention.reads_any_layout_of_its_gradient": REFUSES_LAYOUTS,
     },
 )

@@ -174,6 +174,31 @@ def returns_its_gradients_in_a_workspace(call: Call) -> Call:
     return broken
 
 
+@lesson_everywhere("nasty", caught_by=("gradients_outlive_the_output",), where=has_gradients)
+def keeps_its_output_as_an_attribute(call: Call) -> Call:
+    """The backward pass reads the output from an attribute of the context, so torch does not see it change.
+
+    What was saved with save_for_backward would be refused once a rectifier has written over it; this is read as
+    it is by then.
+    """
+
+    class Kept(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, result: Tensor) -> Tensor:
+            out = result.clone()
+            ctx.out, ctx.exponential = out.detach(), (0.01 * out).exp()
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g * (0.01 * ctx.out).exp() / ctx.exponential
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        return changed(Kept.apply, call(*arguments, **options))
+
+    return broken
+
+
 @lesson_everywhere("nasty", caught_by=("gradients_forget_other_calls",), where=has_gradients)
 def saves_for_the_last_call_alone(call: Call) -> Call:
     """What the backward pass needs lies in a workspace, where the next call of these sizes puts its own.

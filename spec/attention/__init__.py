@@ -16,6 +16,7 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as reference
+from seqlaws.spec.attention.claimed import is_claimed
 from seqlaws.spec.attention.drawing import GROUPS, MASK_SHAPES, TRAPS, AttentionCase, cases
 from seqlaws.subject import Claims, Subject
 
@@ -174,5 +175,6 @@ attention = Subject(
     free_axes=_free_axes,
     with_nan=_with_nan,
     malformed=_malformed,
+    is_claimed=is_claimed,
     valid=lambda x: min(x.q.shape[1], x.k.shape[1]) > 0 and x.q.shape[1] % x.k.shape[1] == 0,
 )

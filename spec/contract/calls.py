@@ -122,7 +122,7 @@ def leaves_random_generators_alone(f: Run, x: Inputs) -> Verdict:
     return broken("moved a global random generator") if f.consumes_randomness(x) else HOLDS
 
 
-@family(EDGES, cases=lambda subject: few(subject.cases), examples=0.25)
+@family(CONTRACT, after=("answers_in_kind",), cases=lambda subject: few(subject.cases), examples=0.25)
 def leaves_global_settings_alone(f: Run, x: Inputs) -> Verdict:
     """A call leaves the default dtype, the recording of gradients and every other global setting as it finds them.
 
@@ -195,7 +195,9 @@ def shows_nan(f: Run, x: Inputs) -> Verdict:
     verdicts = []
     for y, reached in f.subject.with_nan(x, f.dialect):
         value = f(y).value
-        verdicts.append(not_finite(np.where(np.broadcast_to(reached, value.shape), value, np.nan)))
+        verdict = not_finite(np.where(np.broadcast_to(reached, value.shape), value, np.nan))
+        poisoned = [name for name, array in arrays_of(y) if array is not x.arrays[name]]
+        verdicts.append(verdict.called(f"with NaN in {', '.join(poisoned)}:"))
     return every(*verdicts)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqlaws.errors import Misbehaviour
 from seqlaws.frames import LAYOUTS
 from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, GRADIENTS, family
@@ -20,7 +21,7 @@ from seqlaws.variants import (
     same_gradients,
     turned,
 )
-from seqlaws.verdict import Verdict, every, same
+from seqlaws.verdict import HOLDS, Verdict, broken, every, same
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -138,6 +139,23 @@ def gradients_forget_other_calls(f: Run, x: Inputs) -> Verdict:
         if f.subject.valid(other)
     ]
     return every(*verdicts)
+
+
+@family(GRADIENTS, needs=("gradient",), cases=lambda subject: few(subject.cases), examples=0.25)
+def gradients_outlive_the_output(f: Run, x: Inputs) -> Verdict:
+    """Writing into the output before the backward pass changes no gradient, or the backward pass refuses.
+
+    y = f(x);  y ← 3·y, in place;  y.backward(g): the gradients are those of f, or there is an exception
+
+    Why: the next layer may work in place, as a rectifier does. What the backward pass needs of the output it must
+    save where torch can see that it was changed; a plain attribute of the context is read as it is by then.
+    """
+    g, of = cotangent(f, x), leaves(f, x)
+    plain = f.gradient(x, g, of)
+    try:
+        return same_gradients(plain, f.gradient(x, g, of, spoiled=True))
+    except Misbehaviour as refusal:
+        return broken(str(refusal)) if refusal.law else HOLDS
 
 
 @family(GRADIENTS, needs=("gradient",), examples=0.5)

@@ -20,6 +20,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import encoder as reference
+from seqlaws.spec.attention.claimed import masks_are_claimed
 from seqlaws.spec.encoder.drawing import WEIGHTS, cases
 from seqlaws.subject import Subject
 
@@ -150,6 +151,7 @@ encoder = Subject(
     differentiable=("x", *WEIGHTS),
     simpler=_simpler,
     valid=_valid,
+    is_claimed=masks_are_claimed,
     # without a mask, tokens have no second axis
     free_axes=lambda claims: ("B", "QK", "Q"),
     with_nan=_with_nan,

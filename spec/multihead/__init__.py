@@ -21,6 +21,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import multihead as reference
+from seqlaws.spec.attention.claimed import masks_are_claimed
 from seqlaws.spec.multihead.drawing import BIASES, FORMS, MATRICES, cases
 from seqlaws.subject import Claims, Subject
 
@@ -218,6 +219,9 @@ multihead = Subject(
     differentiable=(*FORMS["separate"], *MATRICES, *BIASES),
     simpler=_simpler,
     valid=_valid,
+    is_claimed=lambda x, claims: (
+        masks_are_claimed(x, claims, x.causal) and ("cross_length" in claims.can or "K" not in x.letters or x.size("Q") == x.size("K"))
+    ),
     free_axes=_free_axes,
     with_nan=_with_nan,
     malformed=_malformed,
