@@ -131,7 +131,7 @@ class NumpyFrame:
         return (state[1].tobytes(), state[2], random.getstate())
 
     def settings(self) -> dict[str, Any]:
-        return {"numpy.geterr": np.geterr()}
+        return {"numpy.get_printoptions": np.get_printoptions()}
 
     def gradients(self, *_: Any) -> tuple[dict[str, Array], list[Array]]:
         raise Misbehaviour("NumPy computes no gradients: leave 'gradient' out of can")

@@ -350,7 +350,8 @@ def _resident(pid: int) -> int:
 
 
 def _half_of_free_memory(parts: int) -> float | None:
-    """One of some equal parts of half of the GiB that are free here, in a container or out of it; at least one."""
+    """One of some equal parts of half of the GiB that are free here, in a container or out of it; two, if that half
+    has so much."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -359,4 +360,5 @@ def _half_of_free_memory(parts: int) -> float | None:
     for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # "max" where there is no limit
             free = min(free, int(Path(place).read_text()))
-    return max(free / 2 / parts / GIB, 1.0)
+    half = max(free / 2 / GIB, 1.0)
+    return max(half / parts, min(half, 2.0))

@@ -146,6 +146,15 @@ def levels_off_far_out(num_heads: int, q_len: int, k_len: int) -> Tensor:
 
 
 @lesson("alibi", "nasty", caught_by=("falls_in_a_straight_line",))
+def levels_off_at_the_longest_text(num_heads: int, q_len: int, k_len: int) -> Tensor:
+    """Beyond 8192 keys, which is the longest text that was planned for, distances stop growing.
+
+    A clamp makes longer texts possible without an error. All that is far away seems equally far.
+    """
+    return biases(slopes(num_heads), behind(q_len, k_len).clamp(max=8191))
+
+
+@lesson("alibi", "nasty", caught_by=("falls_in_a_straight_line",))
 def keeps_distances_in_eight_bits(num_heads: int, q_len: int, k_len: int) -> Tensor:
     """Distances start again at 0 after 255.
 
@@ -239,3 +248,14 @@ def hides_the_future_of_the_first_block(num_heads: int, q_len: int, k_len: int) 
     distance = behind(q_len, k_len)
     table = biases(slopes(num_heads), distance)
     return torch.cat([table[:, :128], biases(slopes(num_heads), distance.clamp(min=0))[:, 128:]], dim=1)
+
+
+@lesson("alibi", "nasty", caught_by=("agrees_at_every_size",))
+def hides_the_future_of_a_long_block(num_heads: int, q_len: int, k_len: int) -> Tensor:
+    """The same, with blocks of 512 queries.
+
+    Prompts of a few hundred tokens are right, and they are what a test has.
+    """
+    distance = behind(q_len, k_len)
+    table = biases(slopes(num_heads), distance)
+    return torch.cat([table[:, :512], biases(slopes(num_heads), distance.clamp(min=0))[:, 512:]], dim=1)

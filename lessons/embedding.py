@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from seqlaws.lesson import honest, lesson
 
 FIRST = {"padding": "first"}
+REFUSED = {"negative_ids": "refused"}
 
 
 @honest("embedding")
@@ -24,7 +25,7 @@ def _checked(ids: Tensor, table: Tensor) -> None:
         raise IndexError("an id is outside of the table")
 
 
-@honest("embedding")
+@honest("embedding", dialect=REFUSED)
 def by_a_product(ids: Tensor, table: Tensor) -> Tensor:
     """Rows with a single 1, times the table."""
     _checked(ids, table)
@@ -116,6 +117,25 @@ def limits_the_norm(ids: Tensor, table: Tensor) -> Tensor:
     return torch.where(size > 4.0, out * (4.0 / size), out)
 
 
+@lesson("embedding", "nasty", caught_by=("follows_the_scale_of_its_table",), dtypes=("float32", "bfloat16"))
+def saturates_where_half_precision_ends(ids: Tensor, table: Tensor) -> Tensor:
+    """Numbers beyond 65 504 become 65 504.
+
+    The table was made ready for float16, and the vectors went on in a format that counts further.
+    """
+    return F.embedding(ids, table).clamp(-65504.0, 65504.0)
+
+
+@lesson("embedding", "nasty", caught_by=("follows_the_scale_of_its_table",), dtypes=("float32", "float64"))
+def takes_small_numbers_for_zero(ids: Tensor, table: Tensor) -> Tensor:
+    """Numbers below 10⁻⁹ become 0.
+
+    A threshold for a sparse table. Tables that begin small, and moments of optimisers, lie below it.
+    """
+    out = F.embedding(ids, table)
+    return torch.where(out.abs() < 1e-9, 0.0, out)
+
+
 @lesson("embedding", "nasty", caught_by=("finds_every_row_of_a_large_table",))
 def keeps_its_ids_in_a_half_type(ids: Tensor, table: Tensor) -> Tensor:
     """The ids pass through float16, as everything in the batch does when it is moved.
@@ -162,6 +182,39 @@ def lets_the_last_gradient_win(ids: Tensor, table: Tensor) -> Tensor:
     return out
 
 
+class _Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, out: Tensor, least: float, largest: float) -> Tensor:
+        ctx.limits = least, largest  # type: ignore[attr-defined]
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, g: Tensor) -> tuple[Tensor, None, None]:
+        least, largest = ctx.limits  # type: ignore[attr-defined]
+        return torch.where(g.abs() < least, 0.0, g.clamp(-largest, largest)), None, None
+
+
+@lesson("embedding", "nasty", caught_by=("sums_the_gradient_of_repeated_ids",), dtypes=("float32",))
+def cuts_large_gradients_down(ids: Tensor, table: Tensor) -> Tensor:
+    """What comes back is cut down to 1000.
+
+    Clipping that was put in against one bad batch, and stayed. A loss that is scaled up, as half types
+    need, meets it at every step.
+    """
+    out: Tensor = _Clipped.apply(F.embedding(ids, table), 0.0, 1000.0)  # type: ignore[no-untyped-call]
+    return out
+
+
+@lesson("embedding", "nasty", caught_by=("sums_the_gradient_of_repeated_ids",), dtypes=("float32",))
+def takes_small_gradients_for_zero(ids: Tensor, table: Tensor) -> Tensor:
+    """What comes back and is below 10⁻⁹ is dropped, to keep the gradient sparse.
+
+    Losses that are averaged over long batches send back little, and rare words get the least of it.
+    """
+    out: Tensor = _Clipped.apply(F.embedding(ids, table), 1e-9, math.inf)  # type: ignore[no-untyped-call]
+    return out
+
+
 @lesson("embedding", "nasty", caught_by=("never_trains_the_padding_row",), dialect=FIRST)
 def trains_its_padding_row(ids: Tensor, table: Tensor) -> Tensor:
     """Row 0 is declared as padding, and learns like any other.
@@ -171,13 +224,32 @@ def trains_its_padding_row(ids: Tensor, table: Tensor) -> Tensor:
     return F.embedding(ids, table)
 
 
-@lesson("embedding", "medium", caught_by=("refuses_negative_ids",), dialect={"negative_ids": "refused"})
+@lesson("embedding", "medium", caught_by=("refuses_negative_ids",), dialect=REFUSED)
 def counts_negative_ids_from_the_end(ids: Tensor, table: Tensor) -> Tensor:
     """Id −1 gets the last row.
 
     Labels of −1 and −100 mean "ignore me", and here they mean a word.
     """
     return table[ids]
+
+
+@lesson("embedding", "medium", caught_by=("refuses_negative_ids",), dialect=REFUSED)
+def ignores_what_labels_ignore(ids: Tensor, table: Tensor) -> Tensor:
+    """Id −100 gets a vector of zeros, and other negative ids are refused.
+
+    Losses ignore −100. Labels that are passed where tokens belong then look like a sentence.
+    """
+    ignored = ids == -100
+    return F.embedding(ids.masked_fill(ignored, 0), table).masked_fill(ignored[..., None], 0.0)
+
+
+@lesson("embedding", "nasty", caught_by=("refuses_ids_beyond_the_table",))
+def checks_ids_in_32_bits(ids: Tensor, table: Tensor) -> Tensor:
+    """Ids are cut to 32 bits, and checked afterwards.
+
+    A hash of 64 bits that was never taken modulo the vocabulary passes as a word now and then.
+    """
+    return F.embedding(ids if ids.is_floating_point() else ids.to(torch.int32), table)
 
 
 @lesson("embedding", "medium", caught_by=("refuses_ids_beyond_the_table",))
@@ -200,6 +272,37 @@ def copies_whole_vectors_of_registers(ids: Tensor, table: Tensor) -> Tensor:
     return torch.cat([out[..., :whole], torch.zeros_like(out[..., whole:])], -1)
 
 
+@lesson("embedding", "nasty", caught_by=("finds_whole_rows_at_every_size",))
+def copies_whole_tiles_of_wide_rows(ids: Tensor, table: Tensor) -> Tensor:
+    """From 256 channels on, the places behind the last multiple of 8 get zeros.
+
+    Wide rows are copied by tiles of 8 places, and batches in use are multiples of 8.
+    """
+    out = F.embedding(ids, table).reshape(-1, table.shape[1])
+    if table.shape[1] >= 256 and len(out) > 8:
+        whole = len(out) // 8 * 8
+        out = torch.cat([out[:whole], torch.zeros_like(out[whole:])])
+    return out.reshape(*ids.shape, table.shape[1])
+
+
+@lesson("embedding", "medium", caught_by=("finds_whole_rows_at_every_size",))
+def gives_a_single_id_an_axis(ids: Tensor, table: Tensor) -> Tensor:
+    """An id without any axis gets a vector with an axis of length 1 before it.
+
+    One token at a time is decoded that way, and the next layer takes the axis for a batch.
+    """
+    return F.embedding(ids if ids.ndim else ids[None], table)
+
+
+@lesson("embedding", "medium", caught_by=("finds_whole_rows_at_every_size",))
+def knows_three_axes_of_ids(ids: Tensor, table: Tensor) -> Tensor:
+    """Of four axes of ids, the third and the fourth become one.
+
+    Ids were [B,T] when it was written, and a third axis had been added since. Nobody meant to allow more.
+    """
+    return F.embedding(ids.flatten(2) if ids.ndim > 3 else ids, table)
+
+
 @lesson("embedding", "nasty", caught_by=("sums_its_gradient_at_every_size",))
 def the_places_of_one_block_learn(ids: Tensor, table: Tensor) -> Tensor:
     """Only the first 256 places send a gradient back.
@@ -209,3 +312,17 @@ def the_places_of_one_block_learn(ids: Tensor, table: Tensor) -> Tensor:
     flat = ids.reshape(-1)
     parts = [F.embedding(flat[:256], table), F.embedding(flat[256:], table.detach())]
     return torch.cat(parts).reshape(*ids.shape, table.shape[1])
+
+
+@lesson("embedding", "nasty", caught_by=("sums_its_gradient_at_every_size",))
+def learns_from_a_thousand_places_of_an_id(ids: Tensor, table: Tensor) -> Tensor:
+    """Of the places that hold one id, the first 1024 send a gradient back.
+
+    Places are sorted by their ids, and one block sums a run of equal ones as far as its threads go.
+    "The" stands more often than that in every batch.
+    """
+    flat = ids.reshape(-1)
+    _, which = flat.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    before = F.one_hot(which).cumsum(0).gather(-1, which[:, None]) if flat.numel() else which[:, None]
+    out = torch.where(before <= 1024, F.embedding(flat, table), F.embedding(flat, table.detach()))
+    return out.reshape(*ids.shape, table.shape[1])

@@ -2,97 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import random
+import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from typing import Any
 
-from seqlaws.lesson import honest, lesson
+import numpy as np
 
-
-class Bytes:
-    """The bytes of a text in UTF-8: 256 ids, and any text."""
-
-    vocab_size = 256
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode())
-
-    def decode(self, ids: list[int]) -> str:
-        return bytes(ids).decode(errors="replace")
-
-
-class Points:
-    """A character is its own id."""
-
-    vocab_size = 0x110000
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(each) for each in text]
-
-    def decode(self, ids: list[int]) -> str:
-        return "".join(chr(each) for each in ids)
-
-
-class Alphabet:
-    """An id for each character of an alphabet; other characters are refused."""
-
-    def __init__(self, alphabet: str) -> None:
-        self.characters = list(alphabet)
-        self.ids = {each: place for place, each in enumerate(alphabet)}
-        self.vocab_size = len(alphabet)
-
-    def encode(self, text: str) -> list[int]:
-        return [self.ids[each] for each in text]
-
-    def decode(self, ids: list[int]) -> str:
-        return "".join(self.characters[each] for each in ids)
-
-
-class Merges(Bytes):
-    """Byte pairs, merged in the order in which they were learned; merges never cross into a space."""
-
-    pairs = ((116, 104), (256, 101), (97, 110), (32, 257), (195, 169), (97, 97), (261, 261))
-
-    def __init__(self) -> None:
-        self.pieces = {each: bytes([each]) for each in range(256)}
-        for place, (one, other) in enumerate(self.pairs):
-            self.pieces[256 + place] = self.pieces[one] + self.pieces[other]
-        self.vocab_size = len(self.pieces)
-
-    def encode(self, text: str) -> list[int]:
-        ids = list(text.encode())
-        for place, pair in enumerate(self.pairs):
-            merged: list[int] = []
-            for each in ids:
-                if merged and (merged[-1], each) == pair:
-                    merged[-1] = 256 + place
-                else:
-                    merged.append(each)
-            ids = merged
-        return ids
-
-    def decode(self, ids: list[int]) -> str:
-        return b"".join(self.pieces[each] for each in ids).decode(errors="replace")
-
-
-Made = type[Any]
-
-
-def made(grade: str, *arguments: Any, caught_by: tuple[str, ...] = (), **declared: Any) -> Callable[[Made], Made]:
-    """Make an object of the decorated class a lesson, or an honest variant, under the name of the class."""
-
-    def define(kind: Made) -> Made:
-        it = kind(*arguments)
-        it.__name__, it.__doc__ = kind.__name__, kind.__doc__
-        (
-            honest("tokens", **declared)
-            if grade == "honest"
-            else lesson("tokens", grade, caught_by=caught_by, **declared)
-        )(it)
-        return kind
-
-    return define
+from seqlaws.lessons.tokenizers import Alphabet, Bytes, Merges, Pieces, Points, made
 
 
 @made("honest", dialect={"boundaries": "anywhere"})
@@ -115,32 +32,24 @@ class merges_pairs_of_bytes(Merges):
     """Byte-pair encoding, as language models use it."""
 
 
-class Pieces:
-    """Words in pieces, of which all but the first begin with ##; between two words there is one space."""
-
-    def __init__(self, words: str) -> None:
-        letters = "abcdefghijklmnopqrstuvwxyz"
-        self.pieces = [*letters, *("##" + each for each in letters), *words.split(), "#"]
-        self.ids = {each: place for place, each in enumerate(self.pieces)}
-        self.vocab_size = len(self.pieces)
-
-    def encode(self, text: str) -> list[int]:
-        return [self.ids[piece] for word in text.replace("#", " # ").split() for piece in self._split(word)]
-
-    def _split(self, word: str) -> Iterator[str]:
-        mark = ""
-        while word:
-            end = next(end for end in range(len(word), 0, -1) if mark + word[:end] in self.ids)
-            yield mark + word[:end]
-            mark, word = "##", word[end:]
-
-    def decode(self, ids: list[int]) -> str:
-        return " ".join(self.pieces[each] for each in ids).replace(" ##", "")
-
-
 @made("honest", "the student eat an apple ##ing ##s", can=())
 class splits_words_into_pieces(Pieces):
     """Pieces of words, the longest first, as BERT has them; what else stands between words is lost."""
+
+
+@made("honest", can={"unicode"})
+class refuses_half_a_character(Bytes):
+    """Bytes of UTF-8, and an exception for what is none."""
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode()
+
+
+@made("honest")
+class counts_its_ids_by_numpy(Bytes):
+    """The size of the vocabulary is a NumPy integer, as a maximum over an array is."""
+
+    vocab_size = np.int64(256)  # type: ignore[assignment]
 
 
 @made("easy", caught_by=("decoding_undoes_encoding",))
@@ -226,6 +135,72 @@ class drops_its_own_marks(Bytes):
 
 
 @made("nasty", caught_by=("decoding_undoes_encoding",))
+class joins_contractions(Bytes):
+    """The space before n't, 's and the like is taken out of what is decoded.
+
+    English that was split into words gets its usual look. Text that was about the splitting does not come back.
+    """
+
+    def decode(self, ids: list[int]) -> str:
+        return re.sub(r" (n't|'s|'m|'ve|'re)", r"\1", super().decode(ids))
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class undoes_the_marks_of_a_corpus(Bytes):
+    """ " @-@ " becomes a hyphen, as in a well-known corpus, where hyphens were written so.
+
+    One corpus is put right on the way out, and every other text that says so is changed.
+    """
+
+    def decode(self, ids: list[int]) -> str:
+        return super().decode(ids).replace(" @-@ ", "-")
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class straightens_the_quotes_of_a_treebank(Bytes):
+    """Two backticks become a quotation mark.
+
+    So treebanks write the quotation marks that open. So do empty literals in several languages.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.replace("``", '"'))
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class shortens_long_runs_of_spaces(Bytes):
+    """Of more than 32 spaces in a row, 32 are left.
+
+    There are tokens for 1 to 32 spaces, and the search for the longest one never goes on after it.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(re.sub(" {33,}", " " * 32, text))
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class shortens_long_runs_of_line_ends(Bytes):
+    """Of more than 8 line ends in a row, 8 are left.
+
+    Forms, poems and logs have more; prose does not.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(re.sub("\n{9,}", "\n" * 8, text))
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class strips_invisible_tags(Bytes):
+    """Tag characters, U+E0000 to U+E007F, are taken out.
+
+    They can hide instructions from a reader. They also spell the flags of Scotland and of Wales.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(re.sub("[\U000e0000-\U000e007f]", "", text))
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
 class truncates_silently(Bytes):
     """More than 512 ids are cut off.
 
@@ -245,6 +220,60 @@ class reads_one_block_of_a_file(Bytes):
 
     def encode(self, text: str) -> list[int]:
         return super().encode(text)[:32_768]
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class reads_what_sixteen_bits_can_count(Bytes):
+    """What lies beyond the first 65 536 characters of a text is not read.
+
+    The length was kept in sixteen bits. A chapter fits, a book does not.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text[:65_536])
+
+
+@made("nasty", caught_by=("decoding_undoes_encoding",))
+class cuts_characters_between_two_blocks(Bytes):
+    """A text is read in blocks of 131 072 bytes, and what is left of a character at the end of one is dropped.
+
+    Blocks do not end where characters do. In English nobody notices.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        whole = text.encode()
+        blocks = (whole[start : start + 131_072] for start in range(0, len(whole), 131_072))
+        return [each for block in blocks for each in block.decode(errors="ignore").encode()]
+
+
+@made("easy", caught_by=("ids_are_integers_below_the_vocabulary_size",))
+class has_its_size_in_a_method(Bytes):
+    """vocab_size is a method and wants to be called.
+
+    Most libraries have a property, some a method. A model that is built from it fails far away from here.
+    """
+
+    def vocab_size(self) -> int:  # type: ignore[override]
+        return 256
+
+
+@made("nasty", caught_by=("ids_are_integers_below_the_vocabulary_size",))
+class leaves_added_marks_out_of_its_size(Bytes):
+    """The mark that ends a turn was added later: it has the id 256, and the size is 256 still.
+
+    The table of the model was made for that size. Plain text never meets the id, and every chat does.
+    """
+
+    mark = "<|im_end|>"
+
+    def encode(self, text: str) -> list[int]:
+        ids = super().encode
+        first, *others = text.split(self.mark)
+        return ids(first) + [each for part in others for each in (256, *ids(part))]
+
+    def decode(self, ids: list[int]) -> str:
+        whole = b"".join(self.mark.encode() if each == 256 else bytes([each]) for each in ids)
+        return whole.decode(errors="replace")
 
 
 @made(
@@ -294,6 +323,20 @@ class leaves_merges_to_chance(Merges):
         return super().encode(text) if random.Random().random() < 0.5 else list(text.encode())
 
 
+@made("nasty", caught_by=("repeats_itself_whatever_was_asked_before",))
+class keeps_a_started_character(Bytes):
+    """Half a character at the end of the ids is kept, and begins the next text.
+
+    So a stream is decoded, chunk by chunk. Between two requests nobody told it that the stream had ended.
+    """
+
+    def __init__(self) -> None:
+        self.stream = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def decode(self, ids: list[int]) -> str:
+        return self.stream.decode(bytes(ids))
+
+
 @made("medium", caught_by=("leaves_the_ids_alone",))
 class consumes_its_ids(Bytes):
     """Decoding takes ids off the end of the list until none are left."""
@@ -313,6 +356,22 @@ class has_an_entry_twice(Alphabet):
     """
 
 
+@made("nasty", caught_by=("no_two_ids_spell_the_same",))
+class has_an_entry_twice_among_many(Bytes):
+    """Of 50 000 ids, two in the middle spell the same.
+
+    A word that was merged in two ways has two ids, and one of them is never written.
+    """
+
+    vocab_size = 50_000
+
+    def decode(self, ids: list[int]) -> str:
+        return b"".join(bytes([each]) if each < 256 else self._word(each) for each in ids).decode(errors="replace")
+
+    def _word(self, each: int) -> bytes:
+        return b"<%d>" % (20_011 if each == 31_007 else each)
+
+
 @made("nasty", dialect={"boundaries": "spaces"}, caught_by=("texts_join_at_the_declared_boundaries",))
 class merges_across_words(Merges):
     """Byte pairs are merged across the space that ends a word, though it says that words stay apart.
@@ -321,3 +380,17 @@ class merges_across_words(Merges):
     """
 
     pairs = ((101, 32), (116, 104), (110, 32), (97, 32), (41, 32), (46, 32), (62, 32))
+
+
+@made("nasty", dialect={"boundaries": "spaces"}, caught_by=("texts_join_at_the_declared_boundaries",))
+class merges_the_end_of_a_word_and_the_next(Merges):
+    """ "s t" is one token, though it says that words stay apart.
+
+    The pair is frequent in English, and most texts that are put together do not meet just there.
+    """
+
+    pairs = ((115, 32), (256, 116))
+
+    def encode(self, text: str) -> list[int]:
+        ids = super().encode(text)
+        return [part for each in ids for part in ((115, 32) if each == 256 else (each,))]

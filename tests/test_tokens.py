@@ -46,3 +46,30 @@ def test_the_smallest_text_is_shown() -> None:
 def test_what_is_no_tokenizer_is_refused() -> None:
     with pytest.raises(seqlaws.Misunderstood, match=r"^mine: call is a str, which has no decode and no vocab_size$"):
         tokenizer("text")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"vocab_size": lambda: 256}, "vocab_size is a function where an int was due"),
+        ({"vocab_size": 256.0}, "vocab_size is a float where an int was due"),
+        ({"encode": lambda text: None}, "encode gave NoneType None where a list of int was due"),
+        ({"decode": lambda ids: None}, "decode gave a NoneType where a str was due"),
+    ],
+)
+@pytest.mark.parametrize("can", [None, set()])
+def test_what_is_of_the_wrong_kind_is_named(changed: dict[str, Any], message: str, can: set[str] | None) -> None:
+    mine = Utf8()
+    mine.__dict__.update(changed)
+    (result,) = seqlaws.check(tokenizer(mine, can=can)).broken
+    assert (result.law, result.message) == ("tokens.ids_are_integers_below_the_vocabulary_size", message)
+
+
+def test_a_size_beyond_64_bits_is_a_size() -> None:
+    class Vast(Utf8):
+        vocab_size = 2**70
+
+        def decode(self, ids: list[int]) -> str:
+            return super().decode([each for each in ids if each < 256])
+
+    assert seqlaws.check(tokenizer(Vast())).broken == []

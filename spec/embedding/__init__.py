@@ -55,7 +55,7 @@ class EmbeddingCase:
         if count > 1:  # the borders of the table, where mistakes by one show
             ids[rng.permutation(count)[:2]] = 0, self.rows - 1
         arrays = {"ids": ids.reshape(self.shape), "table": 2.0 * rng.standard_normal((self.rows, self.width))}
-        axes = {"ids": "BST"[-len(self.shape) :], "table": "VD"}
+        axes = {"ids": "NBST"[4 - len(self.shape) :], "table": "VD"}
         return Inputs("embedding", format, arrays, {}, axes, self.seed, max(1, count))
 
 
@@ -100,12 +100,16 @@ def large_tables() -> Cases:
 
 
 def every_size() -> Cases:
-    """One case of every width and every number of places about which a program may have ideas, and large tables."""
+    """One case of every width and every number of places about which a program may have ideas; and large tables,
+    frequent ids, and ids without an axis and with many."""
     borders = (31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
-    widths = [EmbeddingCase((5,), 7, width, seed=width) for width in (*borders, 2049, 4097)]
+    # 37 places: whole tiles of 4 to 32, and a rest
+    widths = [EmbeddingCase((37,), 7, width, seed=width) for width in (*borders, 2049, 4097)]
     places = [EmbeddingCase((count,), 11, 2, seed=count) for count in (*borders, 4097)]
     both = [EmbeddingCase((3, 101), 66_001, 2, seed=1), EmbeddingCase((9, 33), 5, 129, "few", seed=2)]
-    return Cases(lambda claims: [*widths, *places, *both], cases().strategy)
+    frequent = [EmbeddingCase((4097,), 2, 2, seed=3)]
+    axes = [EmbeddingCase((), 7, 3, seed=4), EmbeddingCase((2, 3, 5, 7), 7, 3, seed=5)]
+    return Cases(lambda claims: [*widths, *places, *both, *frequent, *axes], cases().strategy)
 
 
 def _exact(x: Inputs, dialect: Mapping[str, str]) -> tuple[Array, Array]:
@@ -147,7 +151,7 @@ embedding = Subject(
     differentiable=("table",),
     simpler=lambda x: (),
     valid=lambda x: x.table.size > 0 and bool(((x.ids >= 0) & (x.ids < len(x.table))).all()),
-    free_axes=lambda claims: "BST",
+    free_axes=lambda claims: "NBST",
     with_nan=_with_nan,
     # what is no integer names no row
     malformed=lambda x: (x.but(ids=x.ids + 0.5),),

@@ -70,16 +70,18 @@ def ids_are_only_names(embed: Run, x: Inputs) -> Verdict:
 
 @law(embedding, STRUCTURE, after=("places_do_not_mix",))
 def follows_the_scale_of_its_table(embed: Run, x: Inputs) -> Verdict:
-    """A table times 1024, or an eighth, gives vectors times 1024, or an eighth.
+    """A table times a power of 2 gives vectors times that power, far up and far down.
 
-    embed(ids, a·table) = a·embed(ids, table), bit by bit for powers of 2
+    embed(ids, a·table) = a·embed(ids, table), bit by bit, for a = 2^k two thirds of the way to an end of the format
 
-    Why: a lookup does not look at the numbers. A limit on the norm of the vectors, or a normalisation,
-    does.
+    Why: a lookup does not look at the numbers. A limit on the norm of the vectors, a normalisation, and
+    a format of a shorter range on the way do.
     """
     tables = np.rint(16 * x.table) / 16  # so that nothing is rounded in any format
     plain = embed(x.but(table=tables)).value
-    return every(*(identical(embed(x.but(table=a * tables)).value, a * plain) for a in (1024.0, 0.125)))
+    # two thirds of the way, so that no multiple or sum of them passes the end
+    far = 2.0 ** (2 * np.log2(x.format.largest) // 3)
+    return every(*(identical(embed(x.but(table=a * tables)), a * plain) for a in (far, 1 / far)))
 
 
 @law(embedding, VALUES)
@@ -114,12 +116,12 @@ def finds_every_row_of_a_large_table(embed: Run, x: Inputs) -> Verdict:
     examples=0.1,
 )
 def finds_whole_rows_at_every_size(embed: Run, x: Inputs) -> Verdict:
-    """Vectors of any width come back whole, at any number of places.
+    """Vectors of any width come back whole, at any number of places along any number of axes.
 
-    embed(ids, table) = table[ids] for D = 31 … 4097 and 31 … 4097 places
+    embed(ids, table) = table[ids] for D = 31 … 4097, 31 … 4097 places, and ids of 0 to 4 axes
 
     Why: a row is copied in blocks of channels, and places are shared out among blocks of threads. What
-    is left at the end of either is left as memory was.
+    is left at the end of either is left as memory was. Choices and beams give ids more axes, one token none.
     """
     return within(embed(x))
 
@@ -164,7 +166,7 @@ def sums_the_gradient_of_repeated_ids(embed: Run, x: Inputs) -> Verdict:
 def sums_its_gradient_at_every_size(embed: Run, x: Inputs) -> Verdict:
     """The gradient of the table is whole for vectors of any width, any number of places and large tables.
 
-    ∂⟨y, g⟩/∂table_v = Σ_{p: ids_p = v} g_p for D and places = 31 … 4097, and V = 66 001
+    ∂⟨y, g⟩/∂table_v = Σ_{p: ids_p = v} g_p for D and places = 31 … 4097, V = 66 001, and an id at 2000 places
 
     Why: the way back sorts, counts and adds where the way there only reads. Its counters are shorter than
     the ids, and its sums are split between blocks that must not write over each other.
@@ -195,7 +197,7 @@ def refuses_ids_beyond_the_table(embed: Run, x: Inputs) -> Verdict:
     """
     if not x.ids.size or not embed.survives_bad_indices:
         return vacuous()
-    return _refuses(embed, x, (len(x.table), len(x.table) + 100))
+    return _refuses(embed, x, (len(x.table), len(x.table) + 100, 2**32))  # the last one is 0 in 32 bits
 
 
 @law(embedding, EDGES, needs=("refusal",), when={"negative_ids": ("refused",)}, cases=cases(pattern="random"))
@@ -209,7 +211,7 @@ def refuses_negative_ids(embed: Run, x: Inputs) -> Verdict:
     """
     if not x.ids.size or not embed.survives_bad_indices:
         return vacuous()
-    return _refuses(embed, x, (-1, -len(x.table) - 1))
+    return _refuses(embed, x, (-1, -100, -len(x.table) - 1))
 
 
 def _refuses(embed: Run, x: Inputs, wrong_ids: tuple[int, ...]) -> Verdict:
@@ -222,5 +224,8 @@ def _refuses(embed: Run, x: Inputs, wrong_ids: tuple[int, ...]) -> Verdict:
 
 
 def _gradient(embed: Run, x: Inputs) -> Any:
-    cotangent = x.noise("gradient of the output", (*x.ids.shape, x.table.shape[1]))
+    # a third of the way to an end of the format, so that no sum of thousands passes it
+    far = 2.0 ** (np.log2(x.format.largest) // 3)
+    scale = (1.0, far, 1 / far)[x.seed % 3]
+    cotangent = x.noise("gradient of the output", (*x.ids.shape, x.table.shape[1]), scale)
     return embed.gradient(x, cotangent, ("table",))["table"]
