@@ -31,6 +31,7 @@ def card_text(law: Law, run: Run, case: Any, x: Inputs, verdict: Verdict, *, hin
         "  Smallest case found:",
         *[f"      {line}" for line in show_inputs(x).splitlines()],
         *_other_calls(x, run.calls),
+        *_cotangents(run.cotangents),
         *_place(verdict),
         "",
         *_wrapped("Why it matters: " + law.why, "  "),
@@ -63,6 +64,17 @@ def _other_calls(x: Inputs, calls: list[Inputs], limit: int = 3) -> list[str]:
     if len(texts) > limit:
         lines.append(f"  and with {len(texts) - limit} more")
     return lines
+
+
+def _cotangents(arrays: list[Array], limit: int = 2) -> list[str]:
+    """What was sent back from the output, where the law asks for gradients."""
+    texts = list(dict.fromkeys(_shown(np.vectorize(_six_digits, otypes=[float])(array)) for array in arrays))
+    lines = [f"  gradient of the output:  {text}" for text in texts[:limit]]
+    return [*lines, f"  and {len(texts) - limit} more"] if len(texts) > limit else lines
+
+
+def _six_digits(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _alike(one: Array | None, other: Array | None) -> bool:
@@ -112,12 +124,16 @@ def show_inputs(x: Inputs, limit: int = 64, only: list[str] | None = None) -> st
             if only is not None:
                 lines.append(f"{name} = None")
             continue
-        text = _literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>"
-        lines.append(f"{name} = {_sparse(array) or text}")
+        lines.append(f"{name} = {_shown(array, limit)}")
     if only is None:
         options = ", ".join(f"{name} = {value!r}" for name, value in x.options.items() if value is not None)
         lines += [options] if options else []
     return "\n".join(lines)
+
+
+def _shown(array: Array, limit: int = 64) -> str:
+    text = _literal(array) if array.size <= limit else f"<{array.dtype.kind}{list(array.shape)}>"
+    return _sparse(array) or text
 
 
 def _sparse(array: Array, most: int = 6) -> str:

@@ -40,6 +40,7 @@ class Run:
         self.dialect = implementation.claims.dialect if dialect is None else dialect
         self.clock = Clock()
         self.calls: list[Inputs] = []
+        self.cotangents: list[Array] = []
         self._known: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
         self._lasting: dict[tuple[int, ...], Any] = {}
         self._shared = frozenset(self.subject.cases.always(implementation.claims))
@@ -152,6 +153,7 @@ class Run:
     ) -> tuple[dict[str, Output], Output]:  # fmt: skip
         tensors = self._tensors(x, layout, expanded)
         rounded = self.format.round(cotangent)
+        self.cotangents.append(rounded)
         shapes = self.subject.pieces(x) or (self.subject.shape(x),)
         parts = split(rounded, shapes)
         directions = tuple(
@@ -318,6 +320,7 @@ class Run:
     def begin(self) -> None:
         """Forget the calls of the trial before, and the exact values of what no other trial asks for."""
         self.calls.clear()
+        self.cotangents.clear()
         self._known.clear()
         self.frame.forget()
 

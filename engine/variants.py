@@ -41,8 +41,8 @@ def arrays_of(x: Inputs) -> Iterator[tuple[str, Array]]:
 
 
 def same_gradients(one: dict[str, Output], other: dict[str, Output], path: str = "") -> Verdict:
-    """Whether gradients agree, each within the sum of the bounds."""
-    return every(*(same(one[name], other[name]).called(f"{path} ∂/∂{name}".strip()) for name in other))
+    """Whether gradients agree with others, each within the sum of the bounds."""
+    return every(*(same(one[name], other[name]).called(f"{path} ∂/∂{name}".strip()) for name in one))
 
 
 def turned(x: Inputs) -> Inputs:

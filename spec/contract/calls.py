@@ -145,7 +145,7 @@ def reads_any_layout(f: Run, x: Inputs) -> Verdict:
     contiguous; reading past their strides mixes tokens, heads or batch entries.
     """
     plain = f(x)
-    return every(*(same(plain, f(x, layout=layout)) for layout in layouts(x)))
+    return every(*(same(f(x, layout=layout), plain) for layout in layouts(x)))
 
 
 @family(EDGES, examples=0.5, where=lambda subject: subject.takes != "sizes")
@@ -161,7 +161,7 @@ def reads_expanded_inputs(f: Run, x: Inputs) -> Verdict:
     for axis in range(max(len(letters) for letters in x.axes.values())):
         y, repeated = repeating(x, axis)
         if repeated and f.subject.valid(y):
-            verdicts.append(same(f(y), f(y, expanded=dict.fromkeys(repeated, axis))))
+            verdicts.append(same(f(y, expanded=dict.fromkeys(repeated, axis)), f(y)))
     return every(*verdicts)
 
 
@@ -233,14 +233,14 @@ def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
     between them is a model that changes when nobody has changed it.
     """
     plain = f(x)
-    verdicts = [same(plain, f(x, path=path)).called(path) for path in f.paths]
+    verdicts = [same(f(x, path=path), plain).called(path) for path in f.paths]
     if f.can("gradient"):
         g, of = cotangent(f, x), leaves(f, x)
         gradients = f.gradient(x, g, of)
         for path in f.paths:
             found = f.gradient(x, g, of, path=path)
             if any(each.value.any() for each in found.values()):  # a path without gradients gives none at all
-                verdicts.append(same_gradients(gradients, found, path))
+                verdicts.append(same_gradients(found, gradients, path))
     for y in f.subject.malformed(x):
         verdicts += [
             broken(f"the path {path} and the function itself do not refuse the same inputs")

@@ -40,8 +40,8 @@ def gives_the_gradient_of_expanded_inputs(f: Run, x: Inputs) -> Verdict:
     for axis in range(max(len(letters) for letters in x.axes.values())):
         y, repeated = repeating(x, axis)
         if repeated and f.subject.valid(y):
-            plain = f.gradient(y, g, of)
-            verdicts.append(same_gradients(plain, f.gradient(y, g, of, expanded=dict.fromkeys(repeated, axis))))
+            found = f.gradient(y, g, of, expanded=dict.fromkeys(repeated, axis))
+            verdicts.append(same_gradients(found, f.gradient(y, g, of)))
     return every(*verdicts)
 
 
@@ -56,14 +56,14 @@ def reads_any_layout_of_its_gradient(f: Run, x: Inputs) -> Verdict:
     """
     g, of = cotangent(f, x), leaves(f, x)
     plain = f.gradient(x, g, of)
-    verdicts = [same_gradients(plain, f.gradient(x, g, of, cotangent_layout=layout)) for layout in LAYOUTS[1:]]
-    verdicts += [same_gradients(plain, f.gradient(x, g, of, layout=layout)) for layout in LAYOUTS[1:]]
+    verdicts = [same_gradients(f.gradient(x, g, of, cotangent_layout=layout), plain) for layout in LAYOUTS[1:]]
+    verdicts += [same_gradients(f.gradient(x, g, of, layout=layout), plain) for layout in LAYOUTS[1:]]
     everywhere = tuple(range(g.ndim))
     for axes in dict.fromkeys((everywhere, everywhere[-1:], everywhere[:1])):
         first = g[tuple(slice(0, 1) if axis in axes else slice(None) for axis in everywhere)]
         constant = np.broadcast_to(first, g.shape)
         expanded = f.gradient(x, constant, of, cotangent_expanded=axes)
-        verdicts.append(same_gradients(f.gradient(x, constant, of), expanded))
+        verdicts.append(same_gradients(expanded, f.gradient(x, constant, of)))
     return every(*verdicts)
 
 
@@ -79,7 +79,7 @@ def gives_each_gradient_by_itself(f: Run, x: Inputs) -> Verdict:
     g, of = cotangent(f, x), leaves(f, x)
     together = f.gradient(x, g, of)
     subsets = [(name,) for name in of] + [tuple(name for name in of if name != left_out) for left_out in of]
-    return every(*(same_gradients(together, f.gradient(x, g, each)) for each in dict.fromkeys(subsets)))
+    return every(*(same_gradients(f.gradient(x, g, each), together) for each in dict.fromkeys(subsets)))
 
 
 @family(
@@ -102,7 +102,7 @@ def gives_the_gradient_of_each_result_by_itself(f: Run, x: Inputs) -> Verdict:
     verdicts = []
     for place in range(len(pieces)):
         one = alone(g, pieces, place)
-        verdicts.append(same_gradients(f.gradient(x, one, of), f.gradient(x, one, of, only=place)))
+        verdicts.append(same_gradients(f.gradient(x, one, of, only=place), f.gradient(x, one, of)))
     return every(*verdicts)
 
 
@@ -118,7 +118,7 @@ def gives_the_same_gradient_again(f: Run, x: Inputs) -> Verdict:
     """
     g, of = cotangent(f, x), leaves(f, x)
     h = x.noise("gradient of the output in an earlier walk", g.shape)
-    return same_gradients(f.gradient(x, g, of), f.gradient(x, g, of, first=h))
+    return same_gradients(f.gradient(x, g, of, first=h), f.gradient(x, g, of))
 
 
 @family(GRADIENTS, needs=("gradient",), cases=lambda subject: few(subject.cases), examples=0.25)
@@ -134,7 +134,7 @@ def gradients_forget_other_calls(f: Run, x: Inputs) -> Verdict:
     """
     g, of = cotangent(f, x), leaves(f, x)
     verdicts = [
-        same_gradients(f.gradient(x, g, of), f.gradient(x, g, of, meanwhile=other))
+        same_gradients(f.gradient(x, g, of, meanwhile=other), f.gradient(x, g, of))
         for other in (turned(x), negated(x))
         if f.subject.valid(other)
     ]
@@ -153,7 +153,7 @@ def gradients_outlive_the_output(f: Run, x: Inputs) -> Verdict:
     g, of = cotangent(f, x), leaves(f, x)
     plain = f.gradient(x, g, of)
     try:
-        return same_gradients(plain, f.gradient(x, g, of, spoiled=True))
+        return same_gradients(f.gradient(x, g, of, spoiled=True), plain)
     except Misbehaviour as refusal:
         return broken(str(refusal)) if refusal.law else HOLDS
 
@@ -168,5 +168,5 @@ def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
     something else, the model that was validated is not the one that is served.
     """
     plain, trained = f(x), f.trained(x, cotangent(f, x), leaves(f, x))
-    modes = (same(plain, f(x, mode=mode)).called(mode) for mode in ("no_grad", "inference_mode"))
-    return every(same(plain, trained).called("recorded"), *modes)
+    modes = (same(f(x, mode=mode), plain).called(mode) for mode in ("no_grad", "inference_mode"))
+    return every(same(trained, plain).called("recorded"), *modes)
