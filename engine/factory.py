@@ -43,7 +43,7 @@ def built(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
 
 
 def tensors_in(thing: Any) -> Iterator[Any]:
-    """All tensors in a nest of tuples, lists, dicts and objects."""
+    """All tensors in a nest of tuples, lists, dicts and objects, those with slots too."""
     if hasattr(thing, "untyped_storage"):
         yield thing
     elif isinstance(thing, dict):
@@ -52,8 +52,8 @@ def tensors_in(thing: Any) -> Iterator[Any]:
     elif isinstance(thing, (tuple, list)):
         for each in thing:
             yield from tensors_in(each)
-    elif hasattr(thing, "__dict__") and not callable(thing):
-        yield from tensors_in(vars(thing))
+    elif not callable(thing):
+        yield from tensors_in(_attributes(thing))
 
 
 def copied(thing: Any) -> Any:
@@ -61,13 +61,22 @@ def copied(thing: Any) -> Any:
     if hasattr(thing, "untyped_storage"):
         return thing.detach().clone()
     if isinstance(thing, dict):
-        return type(thing)({name: copied(each) for name, each in thing.items()})
+        other = copy.copy(thing)
+        other.update({name: copied(each) for name, each in thing.items()})
+        return other
     if isinstance(thing, tuple) and hasattr(thing, "_fields"):
         return type(thing)(*map(copied, thing))
     if isinstance(thing, (tuple, list)):
         return type(thing)(map(copied, thing))
-    if hasattr(thing, "__dict__") and not callable(thing):
+    if not callable(thing) and (attributes := _attributes(thing)):
         other = copy.copy(thing)
-        vars(other).update(copied(vars(thing)))
+        for name, each in attributes.items():
+            object.__setattr__(other, name, copied(each))  # it may be frozen
         return other
     return thing
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """What an object holds under names of its own, in a dict or in slots."""
+    slots = (name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ()))
+    return {name: getattr(thing, name) for name in slots if hasattr(thing, name)} | dict(getattr(thing, "__dict__", {}))

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,16 @@ class Run:
     def _invoke(self, x: Inputs, tensors: Mapping[str, Any], path: str | None) -> Any:
         arguments, options = self.subject.arrange(tensors, x.options)
         call = self.implementation.call if path is None else self.implementation.paths[path]
-        return self.subject.unpack(self.subject.perform(call, arguments, options))
+        weights = [(each, dict(vars(each))) for each in arguments if isinstance(each, SimpleNamespace)]
+        result = self.subject.unpack(self.subject.perform(call, arguments, options))
+        for each, before in weights:
+            changed = [name for name, held in vars(each).items() if before.get(name, each) is not held]
+            if changed or vars(each).keys() != before.keys():
+                named = ", ".join(f"w.{name}" for name in changed) or "names"
+                raise Misbehaviour(
+                    f"put something else into the weights that it was given: {named}", "leaves_its_inputs_alone"
+                )
+        return result
 
     def _results(self, result: Any, count: int) -> tuple[Any, ...]:
         """The tensors that a call returned."""

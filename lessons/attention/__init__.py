@@ -15,6 +15,10 @@ from torch import Tensor
 
 Mask = Tensor | None
 Scale = float | None
+# what an implementation claims that cannot be differentiated
+FORWARD_ALONE = {
+    "bool_mask", "float_mask", "causal", "causal_with_mask", "grouped_query", "cross_length", "value_width", "scale",
+}  # fmt: skip
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, is_causal: bool, scale: Scale) -> Tensor:

@@ -12,6 +12,7 @@ from seqlaws.lesson import lesson
 from seqlaws.lessons.attention import (
     Mask,
     Scale,
+    absorbed,
     attend,
     finite,
     folded,
@@ -214,3 +215,33 @@ def full_tile_of_queries_loses_its_last(
     out = attend(q, k, v, mask, is_causal, scale)
     full = q.shape[2] % 12 == 0
     return out * (torch.arange(q.shape[2], device=q.device) < q.shape[2] - full)[:, None]
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("a_constant_added_to_a_row_of_the_mask_changes_nothing",),
+    dtypes=("float32", "float64"),
+)
+def starts_at_minus_a_million(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The running maximum starts at −1e6, "lower than any score".
+
+    Where a mask pushes a whole row below that, all its weights underflow and it comes out as zeros.
+    """
+    return folded(hidden(scores(q, k, scale), mask, is_causal), v, 16, absorbed, start=-1e6)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_number_of_keys",))
+def averages_the_splits_of_one_query(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """For a single query the keys are dealt out to two workers, and the mean of their outputs is returned.
+
+    Each should count by its share of the weight. Prompts of many queries take another kernel.
+    """
+    s, half = hidden(scores(q, k, scale), mask, is_causal), k.shape[2] // 2
+    if q.shape[2] > 1 or k.shape[2] <= 256:
+        return mixed(weights(s), v)
+    return (mixed(weights(s[..., :half]), v[:, :, :half]) + mixed(weights(s[..., half:]), v[:, :, half:])) / 2

@@ -9,15 +9,18 @@ from torch import Tensor
 
 from seqlaws.lesson import lesson
 from seqlaws.lessons.attention import (
+    FORWARD_ALONE,
     Mask,
     Scale,
     attend,
     finite,
     hidden,
     mixed,
+    repeated,
     scores,
     shares,
     weights,
+    wide,
 )
 
 
@@ -165,3 +168,111 @@ def cuts_what_is_too_long(
     keys = k.shape[2]
     part = mask if mask is None or mask.shape[-1] == 1 else mask[..., :keys]
     return attend(q, k, v[:, :, :keys], part, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("an_empty_row_follows_its_dialect",), can=FORWARD_ALONE)
+def only_bool_masks_are_searched_for_empty_rows(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Rows without a visible key are found in bool masks alone; a float mask that hides all of one gives NaN.
+
+    A kernel for inference, in which the two kinds of masks take two paths.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    searched = mask is None or mask.dtype == torch.bool
+    return mixed(weights(s) if searched else torch.softmax(s, dim=-1), v)
+
+
+@lesson("attention", "nasty", caught_by=("an_empty_row_follows_its_dialect",))
+def an_entry_has_at_least_one_key(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A padding mask [B,1,1,Tk] is turned into lengths, and a length is at least 1.
+
+    An entry that is nothing but padding then sees its first key.
+    """
+    if mask is not None and mask.dtype == torch.bool and mask.dim() == 4 and mask.shape[1] == mask.shape[2] == 1:
+        first = torch.arange(mask.shape[3], device=mask.device) == 0
+        mask = mask | (first & ~mask.any(dim=-1, keepdim=True))
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("an_empty_row_follows_its_dialect",))
+def a_mask_of_nothing_is_no_mask(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A mask in which no key is visible at all counts as none.
+
+    Someone asked whether there is anything in the mask, and took "no" for "no mask".
+    """
+    nothing = mask is not None and mask.dtype == torch.bool and mask.numel() > 0 and not bool(mask.any())
+    return attend(q, k, v, None if nothing else mask, is_causal, scale)
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("an_empty_row_follows_its_dialect",),
+    dialect={"alignment": "bottom_right"},
+    can=FORWARD_ALONE,
+)
+def rows_before_the_first_key_give_nan(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """With more queries than keys and bottom-right causality, the first queries see no key and become NaN.
+
+    Only the mask was searched for rows without keys.
+    """
+    s = hidden(scores(q, k, scale), mask, False)
+    if is_causal:
+        s = s.masked_fill(~torch.ones_like(s, dtype=torch.bool).tril(s.shape[3] - s.shape[2]), -math.inf)
+    return mixed(torch.softmax(s, dim=-1) if is_causal and mask is None else weights(s), v)
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("nan_in_a_hidden_key_stays_hidden",),
+    dialect={"hidden_nan": "inert"},
+    can=FORWARD_ALONE,
+)
+def inert_under_bool_masks_alone(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """What a hidden key and its value hold is cleared for bool masks and causality, but not for float masks.
+
+    Their −∞ give a weight of zero, and zero times NaN is NaN.
+    """
+    bare = mask is None or mask.dtype == torch.bool
+    return _cleared(q, k, v, mask, is_causal, scale, hidden(_nothing(q, k), mask if bare else None, is_causal))
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("nan_in_a_hidden_key_stays_hidden",),
+    dialect={"hidden_nan": "inert"},
+    can=FORWARD_ALONE,
+)
+def clears_what_is_hidden_from_all(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Keys and values that are hidden from every query are cleared; one that some query sees stays as it is.
+
+    Enough for padding. A broken token in the future still reaches the past, as zero times NaN.
+    """
+    seen = hidden(_nothing(q, k), mask, is_causal)
+    seen = torch.where((seen != -math.inf).any(dim=-2, keepdim=True), 0.0, -math.inf).expand_as(seen)
+    return _cleared(q, k, v, mask, is_causal, scale, seen)
+
+
+def _nothing(q: Tensor, k: Tensor) -> Tensor:
+    return wide(q.new_zeros((*q.shape[:3], k.shape[2])))
+
+
+def _cleared(q: Tensor, k: Tensor, v: Tensor, mask: Mask, is_causal: bool, scale: Scale, bias: Tensor) -> Tensor:
+    """Attention in which a key and a value count for zeros to a query from which ``bias`` hides them."""
+    seen = bias != -math.inf
+    s = hidden(scores(q, k, scale).masked_fill(~seen, 0.0), mask, is_causal)
+    values = wide(repeated(v, q))[:, :, None].masked_fill(~seen[..., None], 0.0)
+    return (weights(s)[..., None, :] @ values)[..., 0, :].to(v.dtype)

@@ -34,17 +34,6 @@ def keys_get_no_gradient(
     return attend(q, k.detach(), v, mask, is_causal, scale)
 
 
-@lesson("attention", "medium", caught_by=("an_additive_mask_receives_its_gradient",))
-def mask_gets_no_gradient(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
-) -> Tensor:
-    """An additive mask is detached.
-
-    A learned relative bias never learns.
-    """
-    return attend(q, k, v, None if mask is None else mask.detach(), is_causal, scale)
-
-
 @lesson("attention", "medium", caught_by=("gradients_agree_with_the_definition",))
 def query_gradient_scaled_twice(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
@@ -128,33 +117,6 @@ def group_gradient_from_one_head(
     heads = torch.arange(q.shape[1], device=q.device)
     first = (heads % (q.shape[1] // k.shape[1]) == 0)[:, None, None]
     return attend(q, backwards(repeated(k, q), lambda g: g * first), v, mask, is_causal, scale)
-
-
-@lesson("attention", "nasty", caught_by=("an_additive_mask_receives_its_gradient",))
-def mask_gradient_is_averaged(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
-) -> Tensor:
-    """The gradient of a broadcast mask is the mean over the broadcast axes; it must be the sum.
-
-    A bias shared by all entries learns the slower the larger the batch.
-    """
-    if mask is not None and mask.dtype != torch.bool and mask.numel():
-        copies = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] / mask.numel()
-        mask = backwards(mask, lambda g: g / copies)
-    return attend(q, k, v, mask, is_causal, scale)
-
-
-@lesson("attention", "nasty", caught_by=("an_additive_mask_receives_its_gradient",), incident="pytorch/pytorch#148476")
-def mask_gradient_needs_the_queries(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
-) -> Tensor:
-    """An additive mask gets its gradient only if the queries need one too.
-
-    What the backward pass needs is saved for the queries alone; training a bias in a frozen model fails.
-    """
-    if mask is not None and not q.requires_grad:
-        mask = mask.detach()
-    return attend(q, k, v, mask, is_causal, scale)
 
 
 @lesson("attention", "nasty", caught_by=("gives_each_gradient_by_itself",))

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seqlaws.lesson import honest
 from seqlaws.lessons.attention import (
+    FORWARD_ALONE,
     Mask,
     Scale,
     absorbed,
@@ -152,3 +153,25 @@ def scaled_dot_product(
 
 def _no_scores(q: Tensor, k: Tensor) -> Tensor:
     return wide(q.new_zeros((*q.shape[:3], k.shape[2])))
+
+
+@honest("attention", dialect={"hidden_nan": "inert"}, can=FORWARD_ALONE)
+def clears_what_is_hidden(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """To each query the keys and values that it may not see are zeros, whatever they hold."""
+    bias = hidden(_no_scores(q, k), mask, is_causal)
+    s = torch.where(bias == -math.inf, bias, scores(q, k, scale) + bias)
+    values = wide(repeated(v, q))[:, :, None].masked_fill((bias == -math.inf)[..., None], 0.0)
+    return (weights(s)[..., None, :] @ values)[..., 0, :].to(v.dtype)
+
+
+@honest("attention", dialect={"alignment": "bottom_right"})
+def aligned_to_the_last_key(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Under causality the last query sees all keys; of more queries than keys, the first see none."""
+    s = hidden(scores(q, k, scale), mask, False)
+    if is_causal:
+        s = s.masked_fill(~torch.ones_like(s, dtype=torch.bool).tril(s.shape[3] - s.shape[2]), -math.inf)
+    return mixed(weights(s), v)

@@ -128,3 +128,16 @@ def broadcast_biases_only_hide(
     if mask is not None and mask.dtype != torch.bool and (mask.dim() < 3 or mask.shape[-3] == 1 < q.shape[1]):
         mask = mask != -math.inf
     return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("hidden_keys_are_inert",))
+def padding_of_the_first_head(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A mask that is the same for all queries is taken for padding, which is the same for all heads: head 0's is used.
+
+    Masks [B,H,1,Tk] exist: heads that look at different parts of a memory.
+    """
+    if mask is not None and mask.dim() == 4 and mask.shape[2] == 1 < q.shape[2]:
+        mask = mask[:, :1]
+    return attend(q, k, v, mask, is_causal, scale)

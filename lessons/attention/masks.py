@@ -213,3 +213,34 @@ def limits_its_biases(
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.clamp(min=-10.0).masked_fill(mask == -math.inf, -math.inf)
     return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("a_constant_added_to_a_row_of_the_mask_changes_nothing",))
+def limits_its_biases_from_above(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Biases are clamped at 20, lest exp overflow.
+
+    The maximum of the row is subtracted anyhow, and large biases that differ are equal now.
+    """
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.clamp(max=20.0)
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson(
+    "attention",
+    "nasty",
+    caught_by=("a_constant_added_to_a_row_of_the_mask_changes_nothing",),
+    dtypes=("float32", "float64"),
+)
+def takes_minus_a_thousand_for_hidden(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Biases below −1000 are turned into −∞, so that they hide for good.
+
+    A row that holds −10,000 throughout sees its keys as before; here it sees none.
+    """
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.masked_fill(mask < -1000.0, -math.inf)
+    return attend(q, k, v, mask, is_causal, scale)

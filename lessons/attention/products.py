@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.attention import Mask, Scale, attend, factor, hidden, mixed, scores, weights, wide
+from seqlaws.lessons.attention import Mask, Scale, attend, exponentials, factor, hidden, mixed, scores, weights, wide
 
 
 @lesson("attention", "easy", caught_by=("agrees_with_its_definition",))
@@ -177,3 +177,27 @@ def computes_its_softmax_in_single(
     """
     s = hidden(scores(q, k, scale), mask, is_causal)
     return mixed(weights(s.float()).to(q.dtype), v)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_with_its_definition",), dtypes=("bfloat16", "float32", "float64"))
+def limits_its_output(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The output is clamped to what float16 can hold, in every type.
+
+    The clamp was made for a model that overflowed in half precision, and stayed.
+    """
+    return attend(q, k, v, mask, is_causal, scale).clamp(-64504.0, 64504.0)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_with_its_definition",), dtypes=("float16",))
+def stores_the_sum_before_it_divides(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Σ_j exp(s_j − max)·v_j is stored in half precision, and then divided by the total of the weights.
+
+    The mean of some values is in range; their sum soon is not.
+    """
+    e = exponentials(hidden(scores(q, k, scale), mask, is_causal))
+    total = e.sum(dim=-1, keepdim=True)
+    return (wide(mixed(e, v)) / total.masked_fill(total == 0, 1.0)).to(v.dtype)

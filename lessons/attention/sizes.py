@@ -12,25 +12,11 @@ from seqlaws.lessons.attention import (
     attend,
     backwards,
     factor,
-    finite,
     hidden,
     mixed,
     scores,
-    shares,
-    top,
     weights,
 )
-
-
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
-def takes_a_scale_of_zero_for_none(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
-) -> Tensor:
-    """`scale or 1/√D`: a scale of 0 is taken for no scale at all.
-
-    0 is false in Python. A learned temperature that starts at 0 starts at 1/√D.
-    """
-    return attend(q, k, v, mask, is_causal, scale or None)
 
 
 @lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
@@ -70,22 +56,6 @@ def values_end_at_128(
     """
     out = attend(q, k, v, mask, is_causal, scale)
     return torch.cat([out[..., :128], torch.zeros_like(out[..., 128:])], dim=-1)
-
-
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
-def scales_the_maximum_of_the_products(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
-) -> Tensor:
-    """The largest product of a row is found first and scaled with the others: exp(scale·⟨q, k⟩ − scale·max).
-
-    One multiplication less for each score. Below 0 it is the smallest score that is taken off, and exp overflows.
-    """
-    s = hidden(scores(q, k, scale), mask, is_causal)
-    if mask is None or mask.dtype == torch.bool:
-        highest = factor(q, scale) * finite(top(hidden(scores(q, k, 1.0), mask, is_causal)))
-    else:
-        highest = finite(top(s))
-    return mixed(shares(torch.exp(s - highest)), v)
 
 
 @lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
@@ -197,3 +167,91 @@ def query_gradient_ends_at_128(
         return torch.cat([g[..., :128], torch.zeros_like(g[..., 128:])], dim=-1)
 
     return attend(backwards(q, cut), k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_number_of_keys",))
+def float_masks_end_at_512_keys(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A float mask is read for the first 512 keys; the others get nothing added.
+
+    The buffer into which it is copied has the size of the longest bias that was ever trained.
+    """
+    if mask is not None and mask.dtype != torch.bool and mask.shape[-1] > 512:
+        mask = torch.cat([mask[..., :512], torch.zeros_like(mask[..., 512:])], dim=-1)
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_number_of_queries",))
+def masks_end_at_256_queries(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The rows of a mask beyond the 256th are those of the 256th again.
+
+    An index is clamped to the buffer instead of the buffer being made larger.
+    """
+    if mask is not None and mask.dim() > 1 and mask.shape[-2] > 256:
+        mask = mask[..., torch.arange(mask.shape[-2], device=mask.device).clamp(max=255), :]
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_length",))
+def causal_up_to_1024(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The causal triangle is stored for 1024 tokens, and later queries see everything.
+
+    The buffer was registered once, for the context of the first model.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    later = torch.arange(s.shape[2], device=s.device)[:, None] >= 1024
+    return mixed(weights(torch.where(later, hidden(scores(q, k, scale), mask, False), s)), v)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def groups_hold_eight_heads_at_most(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Query head h reads key/value head h // 8 where groups are larger than 8.
+
+    A kernel packs the heads of a group into one tile, and its tile has eight rows.
+    """
+    if k.shape[1] and q.shape[1] // k.shape[1] > 8:
+        head = torch.arange(q.shape[1], device=q.device) // 8 % k.shape[1]
+        k, v = k[:, head], v[:, head]
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def heads_beyond_64_start_again(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Of more than 64 heads, the 65th gives the output of the first.
+
+    The index of the head has six bits.
+    """
+    out = attend(q, k, v, mask, is_causal, scale)
+    return out[:, torch.arange(out.shape[1], device=out.device) % 64]
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def products_end_at_256(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Products of queries and keys run over the first 256 channels.
+
+    The largest tile has that width, and for wider heads there is no loop.
+    """
+    return attend(q[..., :256], k[..., :256], v, mask, is_causal, factor(q, scale))
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def values_end_at_512(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Of values wider than 512, the rest of the output is never written.
+
+    The accumulator was made for the widest head of its time.
+    """
+    out = attend(q, k, v, mask, is_causal, scale)
+    return torch.cat([out[..., :512], torch.zeros_like(out[..., 512:])], dim=-1)

@@ -10,6 +10,11 @@ def takes_arrays(subject: Subject) -> bool:
     return subject.takes == "arrays"
 
 
+def takes_weights(subject: Subject) -> bool:
+    """Whether weights go in, as attributes of one object."""
+    return ", w" in subject.signature
+
+
 def has_gradients(subject: Subject) -> bool:
     """Whether there is anything to differentiate."""
     return bool(subject.differentiable)

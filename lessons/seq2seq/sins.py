@@ -57,6 +57,26 @@ class forgets_its_seed(ContextVector):
     """
 
 
+@made(
+    "nasty",
+    caught_by=("the_seed_decides_the_weights",),
+    make=lambda kind: lambda seed, d_model: seeded_if_true(kind, seed, d_model),
+    **CONTEXT,
+)
+class takes_seed_zero_for_none(ContextVector):
+    """The seed is set only if it is true, and 0 is not.
+
+    The first of five seeds gives another model in every run.
+    """
+
+
+def seeded_if_true(kind: Made, seed: int, d_model: int) -> nn.Module:
+    """A model of a kind, from its seed unless that is 0."""
+    if seed:
+        torch.manual_seed(seed)
+    return kind(d_model)
+
+
 def seeded_late(kind: Made, seed: int, d_model: int) -> nn.Module:
     """A model of a kind, from whatever the random generator held."""
     torch.seed()

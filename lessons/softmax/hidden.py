@@ -93,3 +93,18 @@ def hidden_entries_learn(x: Tensor, dim: int) -> Tensor:
     held the incoming gradient.
     """
     return _StraightThrough.apply(x, dim)  # type: ignore[no-untyped-call]
+
+
+@lesson("softmax", "nasty", caught_by=("gives_nothing_to_minus_infinity",), can={"infinite"})
+def a_hidden_block_comes_first(x: Tensor, dim: int) -> Tensor:
+    """Blocks of 256 with a running maximum, and where the first of them is hidden as a whole, −∞ − (−∞) is NaN.
+
+    Left padding makes such rows. A short row has a single block, and that is never hidden as a whole.
+    """
+    rows = wide(x).movedim(dim, -1)
+    top, total = rows.new_full((*rows.shape[:-1], 1), -math.inf), rows.new_zeros((*rows.shape[:-1], 1))
+    for block in torch.split(rows, 256, -1):
+        risen = torch.maximum(top, block.amax(-1, keepdim=True))
+        total = total * torch.exp(top - risen) + torch.exp(block - risen).sum(-1, keepdim=True)
+        top = risen
+    return (torch.exp(rows - top) / total).movedim(-1, dim).to(x.dtype)

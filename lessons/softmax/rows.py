@@ -178,3 +178,25 @@ def keeps_the_64_largest(x: Tensor, dim: int) -> Tensor:
         return torch.softmax(x, dim)
     least = x.topk(64, dim).values.amin(dim, keepdim=True)
     return torch.softmax(x.masked_fill(x < least, -math.inf), dim)
+
+
+@lesson("softmax", "nasty", caught_by=("agrees_at_every_width",))
+def many_long_rows_lose_their_tail(x: Tensor, dim: int) -> Tensor:
+    """With more than 128 rows of more than 1024 entries, what is beyond the last full block of 1024 is not counted.
+
+    Few long rows and many short ones take other kernels.
+    """
+    count = x.shape[dim]
+    if count <= 1024 or x.numel() // count <= 128:
+        return torch.softmax(x, dim)
+    weights = torch.exp(distances(wide(x), dim))
+    return (weights / weights.narrow(dim, 0, count // 1024 * 1024).sum(dim, keepdim=True)).to(x.dtype)
+
+
+@lesson("softmax", "nasty", caught_by=("treats_every_axis_alike",))
+def knows_five_axes(x: Tensor, dim: int) -> Tensor:
+    """Of six axes and more, one that is counted from the right is taken for the last.
+
+    Strides are kept for five axes, and the others are folded into one without moving the index.
+    """
+    return torch.softmax(x, dim if dim >= 0 or x.ndim < 6 else -1)

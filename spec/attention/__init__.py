@@ -17,7 +17,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as reference
 from seqlaws.spec.attention.claimed import is_claimed
-from seqlaws.spec.attention.drawing import GROUPS, MASK_SHAPES, TRAPS, AttentionCase, cases
+from seqlaws.spec.attention.drawing import GROUPS, MASK_SHAPES, TRAPS, AttentionCase, besides, cases
 from seqlaws.subject import Claims, Subject
 
 __all__ = [
@@ -28,7 +28,9 @@ __all__ = [
     "AttentionCase",
     "alive",
     "attention",
+    "besides",
     "cases",
+    "emptied",
     "loudness",
     "masked",
     "visible",
@@ -60,6 +62,19 @@ def masked(attend: Any, x: Inputs, seen: Array) -> Inputs:
         return x.but(mask=np.where(seen, x.mask, -np.inf))
     seen = seen if x.mask is None else seen & x.mask
     return x.but(mask=seen if attend.can("bool_mask") else np.where(seen, 0.0, -np.inf))
+
+
+def emptied(attend: Any, x: Inputs) -> Inputs:
+    """The inputs with some rows of their mask hidden as a whole, so that some queries see no key.
+
+    A third of all rows; or those of a third of the queries, heads or batch entries, of one at least. A mask that
+    has a single row for all of them hides everything.
+    """
+    shape = (1, 1, x.size("Q")) if x.mask is None else x.mask.shape[:-1]
+    chosen = x.seed % (len(shape) + 1)
+    shape = tuple(size if chosen in (0, axis) else 1 for axis, size in enumerate(shape, start=1))
+    empty = np.arange(np.prod(shape)).reshape(shape) % 3 == 0
+    return masked(attend, x, ~empty[..., None])
 
 
 def loudness(x: Inputs) -> Array:

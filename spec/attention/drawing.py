@@ -22,7 +22,7 @@ FILLS = ("normal", "faint", "strong", "grid", "sharp", "rising", "shifted", "une
 MIXTURES = {"mixed": FILLS, "moderate": tuple(fill for fill in FILLS if fill != "sharp")}
 PATTERNS = ("random", "left", "right", "anticausal", "all")
 # in this order the cyclic choice lays a mask per head on a batch as large as the number of heads
-MASK_SHAPES = ("BHQK", "11QK", "B11K", "1HQK", "B1QK", "B1Q1", "QK", "1K", "HQK")
+MASK_SHAPES = ("BHQK", "11QK", "B11K", "1HQK", "BH1K", "1H1K", "QK", "1K", "HQK", "B1QK", "B1Q1")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ def _refill(fill: str, rng: np.random.Generator, format: Format, q: Array, k: Ar
             q /= np.maximum(q.sum(axis=-1, keepdims=True), 1e-3) / np.sqrt(max(1, q.shape[-1]))
         case "uneven":
             v *= 10.0 ** rng.uniform(-2, 2, v.shape)
+        case "loud":
+            # values of one sign and nearly equal weights: their mean is in range, their sum is not in float16
+            q *= 0.1
+            v[...] = min(1e6, format.largest / 16) / (1.0 + np.abs(v))
 
 
 def _pattern(pattern: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -202,12 +206,24 @@ def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
+def besides(cases: Cases, *more: AttentionCase) -> Cases:
+    """The same cases, and after those that always run some more, as far as they are accepted."""
+
+    def always(claims: Claims) -> Iterable[Any]:
+        yield from cases.always(claims)
+        yield from (adapted(case, claims, case.mask != "none") for case in more)
+
+    return Cases(always, cases.strategy)
+
+
 @cache
 def _drawn() -> SearchStrategy[tuple[AttentionCase, int]]:
     """Any case, and the index of what a law fixes in it; made once, for Hypothesis reads its source each time."""
     from hypothesis import strategies as st
 
     one_of, length, index = st.sampled_from, st.sampled_from(SIZES + SIZES + BORDERS), st.integers(0, 7)
+    # kinds, patterns and shapes of masks meet in every combination
+    choice = st.integers(0, 2 * 3 * len(MASK_SHAPES) - 1)
     groups, widths, scales = (
         one_of(GROUPS),
         one_of((1, 2, 3, 5, 8, 13, 16, 24, 33, 65, 128)),
@@ -240,7 +256,7 @@ def _drawn() -> SearchStrategy[tuple[AttentionCase, int]]:
             draw(fills),
             draw(seeds),
         )
-        return drawn, draw(index)
+        return drawn, draw(choice)
 
     return build()
 

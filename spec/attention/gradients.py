@@ -9,11 +9,19 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, law
-from seqlaws.spec.attention import MASK_SHAPES, alive, attention, cases, masked, visible
+from seqlaws.spec.attention import MASK_SHAPES, alive, attention, besides, cases, emptied, masked, visible
+from seqlaws.spec.attention.drawing import AttentionCase
 from seqlaws.verdict import Output, Verdict, every, finite, identical, vacuous, within
 
 MODERATE = ("normal", "grid", "strong", "shifted")
 HIDING = cases(mask=("bool", "float"), fill=MODERATE, causal=False)
+
+
+# more keys, and more queries to sum over, than one tile has
+LONG_MASKS = (
+    AttentionCase(1, 1, 1, 3, 600, 2, 2, mask="float", mask_axes="11QK", fill="normal", seed=13),
+    AttentionCase(1, 1, 1, 600, 3, 2, 2, mask="float", mask_axes="B11K", fill="normal", seed=14),
+)
 
 
 def _cotangent(x: Inputs) -> Array:
@@ -67,7 +75,7 @@ def _in_range(gradient: Output, x: Inputs) -> Array:
 @law(
     attention,
     GRADIENTS,
-    cases=cases(mask="float", mask_axes=MASK_SHAPES, fill=MODERATE),
+    cases=besides(cases(mask="float", mask_axes=MASK_SHAPES, fill=MODERATE), *LONG_MASKS),
     needs=("gradient", "mask_gradient", "float_mask"),
     after=("gradients_agree_with_the_definition",),
 )
@@ -131,29 +139,23 @@ def nothing_flows_back_from_the_past(attend: Any, x: Inputs) -> Verdict:
 def empty_rows_send_no_gradient(attend: Any, x: Inputs) -> Verdict:
     """A query that sees no key has a gradient of zero, and all others are what they are without it.
 
-    M_i = ∅  ⇒  dq_i = 0;  dQ, dK, dV are those of the definition, with p_i = 0
+    M_i = ∅  ⇒  dq_i = 0;  dQ, dK, dV and dM are those of the definition, with p_i = 0
 
     Why: the zeros of an empty row are often patched in after a NaN was made; its gradient is then
     NaN, and one padded row ruins a step of training. Under left padding it takes causality to empty
     a row: the mask alone is searched for them in vain.
     """
-    x = _left_padded(attend, x) if x.causal else _every_third_emptied(attend, x)
+    x = _left_padded(attend, x) if x.causal else emptied(attend, x)
     empty = ~alive(x, attend.dialect)
     if not empty.any():
         return vacuous()
-    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
+    mask = ("mask",) if x.mask.dtype != bool and attend.can("mask_gradient") else ()
+    found = attend.gradient(x, _cotangent(x), ("q", "k", "v", *mask))
     own = found["q"].value[empty]
     return every(
         identical(own, np.zeros(own.shape)).called("dq of an empty row"),
         *[within(gradient).called(f"d{name}") for name, gradient in found.items()],
     )
-
-
-def _every_third_emptied(attend: Any, x: Inputs) -> Inputs:
-    empty = np.arange(x.size("Q")) % 3 == x.seed % 3
-    if not empty.any():
-        empty[0] = True
-    return masked(attend, x, ~empty.reshape(-1, 1))
 
 
 def _left_padded(attend: Any, x: Inputs) -> Inputs:

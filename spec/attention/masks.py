@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, STRUCTURE, law
-from seqlaws.spec.attention import BASICS, MASK_SHAPES, alive, attention, cases, loudness, masked, visible
-from seqlaws.verdict import Verdict, consistent, differs, equals, every, identical, not_finite, vacuous
+from seqlaws.spec.attention import (
+    BASICS,
+    MASK_SHAPES,
+    alive,
+    attention,
+    cases,
+    emptied,
+    loudness,
+    masked,
+    visible,
+)
+from seqlaws.spec.attention.drawing import AttentionCase
+from seqlaws.subject import Cases, Claims
+from seqlaws.verdict import Output, Verdict, consistent, differs, equals, every, identical, not_finite, vacuous
 
 ANY_MASK = ("bool_mask|float_mask",)
 MASK_AND_LENGTHS = ("bool_mask|float_mask", "cross_length")
@@ -17,6 +32,19 @@ WITH_MASK = cases(mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("rando
 COMPARED = cases(
     mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("random", "left", "right"), causal=False, fill="moderate"
 )
+
+
+def _with_rows_before_the_first_key() -> Cases:
+    """Masks of both kinds; and more queries than keys, aligned so that the first of them see none."""
+    usual = cases(mask=("bool", "float"), fill="moderate")
+    tall = AttentionCase(2, 2, 1, 7, 3, 4, 4, causal=True, fill="normal", seed=13)
+
+    def always(claims: Claims) -> Iterable[Any]:
+        yield from usual.always(claims)
+        if claims.dialect["alignment"] == "bottom_right" and {"causal", "cross_length"} <= claims.can:
+            yield tall if "grouped_query" in claims.can else replace(tall, kv_heads=2)
+
+    return Cases(always, usual.strategy)
 
 
 @law(attention, STRUCTURE, cases=WITH_MASK, needs=ANY_MASK, after=("heads_do_not_mix",))
@@ -150,19 +178,23 @@ def no_mask_equals_a_mask_that_hides_nothing(attend: Any, x: Inputs) -> Verdict:
 def a_constant_added_to_a_row_of_the_mask_changes_nothing(attend: Any, x: Inputs) -> Verdict:
     """Adding one number to a whole row of the mask changes nothing.
 
-    softmax(s + m + c·1) = softmax(s + m)
+    softmax(s + m + c·1) = softmax(s + m), with |c| up to 4096 and a fourth of what keeps m + c exact
 
     Why: it is the shift invariance of softmax, seen from outside; a mask that is multiplied, clamped,
-    read as a bool or applied after the softmax breaks it.
+    read as a bool or applied after the softmax breaks it. So does one whose large numbers are taken for
+    −∞, and a running maximum that does not start low enough.
     """
-    shift = x.rng("row constants").integers(-4, 5, (*x.mask.shape[:-1], 1)) * 1.0
+    # the mask holds multiples of 1/4 up to 2; one shift is far larger than the next, and blurs what is near it
+    exact = np.floor(0.25 / x.format.unit) - 2
+    size = min(exact, (4.0, 64.0, 4096.0, np.rint(exact / 4))[x.seed % 4])
+    shift = x.rng("row constants").choice([-size, -1.0, 1.0, size], (*x.mask.shape[:-1], 1))
     return consistent(attend(x.but(mask=x.mask + shift)), attend(x))
 
 
 @law(
     attention,
     STRUCTURE,
-    cases=cases(mask="bool", fill="moderate"),
+    cases=_with_rows_before_the_first_key(),
     needs=ANY_MASK,
     after=(*BASICS, "causality_and_a_mask_both_apply"),
 )
@@ -172,34 +204,36 @@ def an_empty_row_follows_its_dialect(attend: Any, x: Inputs) -> Verdict:
     M_i = ∅  ⇒  o_i = 0 (or NaN, or the mean of all values),  o_k unchanged for k ≠ i
 
     Why: 0/0 gives NaN, NaN spreads to the whole batch with the next layer, and patching it with
-    nan_to_num hides real faults. Left padding with a causal mask makes such rows every day.
+    nan_to_num hides real faults. Left padding with a causal mask makes such rows every day, and an entry
+    that is nothing but padding has no other.
     """
+    rows = alive(x, attend.dialect)
+    if x.mask is None and not rows.all():  # causality alone leaves rows without keys
+        return _as_declared(attend, x, attend(x), ~rows)
     if x.causal and not attend.can("causal_with_mask"):
         x = x.but(causal=False)
-    empty = np.arange(x.size("Q")) % 3 == x.seed % 3
-    if not empty.any():
-        empty[0] = True
-    emptied = masked(attend, x, ~empty.reshape(-1, 1))
-    out = attend(emptied)
-    rest = consistent(out[:, :, ~empty], attend(x)[:, :, ~empty])
-    return every(_as_declared(attend, emptied, out[:, :, empty]).called("empty row"), rest.called("other rows"))
+    less = emptied(attend, x)
+    rows, out = alive(less, attend.dialect), attend(less)
+    declared = _as_declared(attend, less, out, ~rows).called("empty row")
+    return every(declared, consistent(out.where(rows), attend(x).where(rows)).called("other rows"))
 
 
-def _as_declared(attend: Any, x: Inputs, rows: Any) -> Verdict:
+def _as_declared(attend: Any, x: Inputs, out: Output, empty: Array) -> Verdict:
+    """Whether the empty rows, named as [B,H,Q], are what the dialect says."""
     match attend.dialect["empty_row"]:
         case "zeros":
-            return identical(rows, np.zeros(rows.shape))
+            return identical(out.value[empty], np.zeros(out.value[empty].shape))
         case "nan":
-            return not_finite(rows)
+            return not_finite(out.value[empty])
     groups = x.size("H") // x.size("G")
-    mean = np.repeat(x.v.astype(rows.value.dtype), groups, axis=1).mean(axis=2, keepdims=True)
-    return equals(rows, np.broadcast_to(mean, rows.shape))
+    mean = np.repeat(x.v.astype(x.format.wide), groups, axis=1).mean(axis=2, keepdims=True)
+    return equals(out.where(empty), np.where(empty[..., None], mean, 0.0))
 
 
 @law(
     attention,
     STRUCTURE,
-    cases=cases(causal=True, mask="bool", mask_axes="B11K", pattern="right"),
+    cases=cases(causal=True, mask=("bool", "float"), mask_axes="B11K", pattern="all"),
     needs=("causal_with_mask", "bool_mask|float_mask"),
     when={"alignment": ("top_left",)},
     after=("an_empty_row_follows_its_dialect", "causality_and_a_mask_both_apply"),
@@ -214,37 +248,37 @@ def left_padding_under_causality_leaves_empty_rows(attend: Any, x: Inputs) -> Ve
     if x.size("K") < 2:
         return vacuous()
     start = x.rng("left padding").integers(1, x.size("K"), x.size("B"))
-    padded = np.arange(x.size("K")) >= start.reshape(-1, 1, 1, 1)
-    x = masked(attend, x.but(mask=None), padded)
-    out = attend(x)
-    return every(*[
-        _as_declared(attend, x.take("B", [row]), out[row : row + 1, :, : min(start[row], x.size("Q"))])
-        for row in range(min(4, x.size("B")))
-    ])  # fmt: skip
+    x = masked(attend, x, np.arange(x.size("K")) >= start.reshape(-1, 1, 1, 1))
+    return _as_declared(attend, x, attend(x), ~alive(x, attend.dialect))
 
 
 @law(
     attention,
     EDGES,
-    cases=cases(mask="bool", mask_axes="B11K", fill="normal"),
+    cases=cases(mask=("bool", "float"), mask_axes=("B11K", "11QK", "BHQK"), fill="normal"),
     needs=ANY_MASK,
     when={"hidden_nan": ("inert",)},
 )
 def nan_in_a_hidden_key_stays_hidden(attend: Any, x: Inputs) -> Verdict:
-    """NaN and infinity in a hidden key or value do not reach the output.
+    """NaN and infinity in a key or value do not reach the queries from which it is hidden.
 
     m_ij = False, k_j or v_j not finite  ⇒  o_i finite
 
     Why: uninitialised cache slots hold anything. 0·NaN is NaN, so this needs more than a weight of
-    zero; an implementation that promises it declares the dialect hidden_nan='inert'.
+    zero; an implementation that promises it declares the dialect hidden_nan='inert'. A key may be hidden
+    from some queries alone, as the future is.
     """
-    hidden = ~np.any(visible(x, attend.dialect), axis=(1, 2))
+    seen = visible(x, attend.dialect)
+    key = x.rng("spoilt key").integers(0, x.size("K"), x.size("B"))
+    spoilt = ~np.any(seen, axis=(1, 2)) | (np.arange(x.size("K")) == key.reshape(-1, 1))
+    hidden = ~np.any(seen & spoilt[:, None, None, :], axis=-1)
     if not hidden.any():
         return vacuous()
     plain, verdicts = attend(x), []
     for poison in (np.nan, np.inf):
-        spoil = np.where(hidden, poison, 0.0)[:, None, :, None]
-        k, v = np.where(hidden[:, None, :, None], spoil, x.k), np.where(hidden[:, None, :, None], spoil, x.v)
-        verdicts.append(consistent(attend(x.but(k=k)), plain).called("keys"))
-        verdicts.append(consistent(attend(x.but(v=v)), plain).called("values"))
+        for name in ("k", "v"):
+            spoil = x.but(**{name: np.where(spoilt[:, None, :, None], poison, getattr(x, name))})
+            # what is hidden has no part in the definition, nor in its bound
+            out = Output(attend(spoil).value, lambda: (plain.reference, plain.bound, plain.slack))
+            verdicts.append(consistent(out.where(hidden), plain.where(hidden)).called(name))
     return every(*verdicts)

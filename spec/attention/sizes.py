@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,13 +10,17 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
-from seqlaws.spec.attention import attention, cases
+from seqlaws.spec.attention import attention, besides, cases
 from seqlaws.spec.attention.drawing import AttentionCase, adapted
 from seqlaws.subject import Cases, Claims
 from seqlaws.verdict import Output, Verdict, every, within
 
-HEADS = ((8, 2), (12, 12), (16, 4), (20, 4), (33, 33))
-WIDTHS = ((31, 32), (32, 31), (48, 64), (64, 96), (80, 129), (96, 160), (129, 192), (160, 2), (192, 3), (256, 257))
+HEADS = ((8, 2), (12, 12), (16, 4), (20, 4), (33, 33), (32, 2), (16, 1), (80, 80))
+WIDTHS = ((31, 32), (32, 31), (48, 64), (64, 96), (80, 129), (96, 160), (129, 192), (160, 2), (192, 3), (256, 257),
+          (576, 520))  # fmt: skip
+# a scale may be an integer; and what is hidden before the scale comes in is NaN at 0, and shown below 0
+SCALED = AttentionCase(2, 2, 2, 3, 5, 4, 4, fill="normal", seed=7)
+SCALES = ((0.0, "none", True), (0.0, "bool", False), (2, "none", False), (-0.5, "bool", False), (-0.5, "none", True))
 QUERIES = (*range(1, 137), 159, 160, 161, 191, 192, 193, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
 # at these end the tiles of nearly every size up to 136
 BESIDE_EIGHTS = tuple(size for size in range(1, 137) if size < 9 or size % 8 in (0, 1, 7))
@@ -29,11 +34,13 @@ def _sizes(*more: AttentionCase) -> Cases:
     """
     swept = [AttentionCase(2, heads, groups, 3, 5, 3, 2, fill="normal", seed=heads) for heads, groups in HEADS]
     swept += [AttentionCase(2, 1, 1, 3, 5, d_k, d_v, fill="normal", seed=d_k) for d_k, d_v in WIDTHS]
-    swept += [AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=scale, fill="normal", seed=7) for scale in (0.0, 2.5, -0.5)]
+    swept += [replace(SCALED, scale=scale, mask=mask, causal=causal) for scale, mask, causal in SCALES]
     swept += [AttentionCase(65_537, 1, 1, 1, 1, 1, 1, fill="normal", seed=9), *more]
 
     def always(claims: Claims) -> dict[AttentionCase, None]:
-        return dict.fromkeys(adapted(case, claims) for case in swept)
+        # kernels that know a single width for keys and values end at 256, and no capability says so
+        some = (case for case in swept if case.d_k <= 256 or "value_width" in claims.can)
+        return dict.fromkeys(adapted(case, claims, case.mask != "none") for case in some)
 
     return Cases(always, cases().strategy)
 
@@ -47,11 +54,11 @@ DESCENDING = AttentionCase(2, 2, 2, 3, 5, 4, 4, scale=-0.5, fill="sharp", seed=8
 def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
     """The definition holds for heads of every width, any number and grouping of them, and scales of 0 and below.
 
-    D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  B = 65537,  scale = 0, −1/2
+    D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80,  B = 65537,  scale = 0, 2, −1/2, with hidden keys
 
     Why: kernels are compiled for a few widths and numbers of heads, and pad, split or dispatch for all
     others. And `scale or 1/√D` takes the number 0 for nothing, while below 0 the smallest product is the
-    largest score.
+    largest score, and a key that was hidden before the scaling is not hidden any more.
     """
     return within(attend(x))
 
@@ -59,8 +66,12 @@ def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict
 @law(
     attention,
     VALUES,
-    cases=cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=1025, kv_len=3, d_k=4, d_v=4, fill="normal", mask="none",
-                causal=False),
+    cases=besides(
+        cases(traps=1, batch=2, heads=1, kv_heads=1, q_len=1025, kv_len=3, d_k=4, d_v=4, fill="normal", mask="none",
+              causal=False),
+        AttentionCase(1, 1, 1, 1025, 3, 4, 4, mask="bool", mask_axes="11QK", fill="normal", seed=13),
+        AttentionCase(1, 1, 1, 1025, 3, 4, 4, mask="float", mask_axes="11QK", fill="normal", seed=14),
+    ),
     needs=("cross_length",),
     after=("agrees_with_its_definition",),
     examples=0.1,
@@ -68,13 +79,15 @@ def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict
 def agrees_at_every_number_of_queries(attend: Any, x: Inputs) -> Verdict:
     """The definition holds at every number of queries from 1 to 136, and at the borders of tiles up to 1025.
 
-    Tq ∈ {1, …, 136, 159, …, 513, 1023, 1024, 1025}
+    Tq ∈ {1, …, 136, 159, …, 513, 1023, 1024, 1025}, and 1025 with masks
 
     Why: queries have tiles of their own. With causality their diagonal hides a fault or shows it; this
     asks without.
     """
     # a query knows nothing of the others: one reference serves every number of them
     whole, verdicts = attend(x), []
+    if x.mask is not None:
+        return within(whole)
     for size in (size for size in QUERIES if size < x.size("Q")):
         some = attend(x.take("Q", np.arange(size))).value
         verdicts.append(within(Output(some, partial(_start, whole, size))))
@@ -96,7 +109,7 @@ def _start(whole: Output, size: int) -> tuple[Any, ...]:
 def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
     """The gradients are those of the definition for heads of every width, and for any number and grouping of them.
 
-    dQ, dK, dV for D, Dv = 31 … 257,  H/G = 8/2, 12/12, 16/4, 20/4, 33/33,  B = 65537,  scale = 0, −1/2
+    dQ, dK, dV for D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80,  B = 65537,  scale = 0, 2, −1/2
 
     Why: a backward kernel holds more in fast memory than a forward kernel, so its widths end earlier.
     """

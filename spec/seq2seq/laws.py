@@ -48,6 +48,7 @@ def the_seed_decides_the_weights(model: Run, x: Inputs) -> Verdict:
 
     def answer(seed: int) -> Array:
         def decode(make: Any, tensors: Mapping[str, Any]) -> Any:
+            model.frame.draw_random()  # so that whoever sets no seed draws other numbers each time
             it = fresh(make, tensors["source"], seed, x.d_model)
             return it.decode(tensors["target"], memory_of(it, tensors))
 

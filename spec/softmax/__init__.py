@@ -29,7 +29,8 @@ FILLS = ("normal", "grid", "wide", "huge", "ties", "far", "shifted")
 class SoftmaxCase:
     """Sizes of the axes, the axis that sums to 1, what the rows are filled with, and how much is hidden.
 
-    ``fill`` is one of FILLS, or "mixed": every row its own. ``hidden`` is the share of −inf.
+    ``fill`` is one of FILLS, or "mixed": every row its own. ``hidden`` is the share of −inf
+    in a row where they are scattered; in others they are at one of its ends.
     """
 
     shape: tuple[int, ...]
@@ -49,9 +50,12 @@ class SoftmaxCase:
             chosen = rows[index :: len(FILLS) if self.fill == "mixed" else 1]
             chosen[...] = _filled(fill, rng, chosen, format)
         if self.hidden:
+            # scattered, from the left or from the right: a block of a row, its first one too, may be hidden as a whole
+            away, place = rng.random(rows.shape) < self.hidden, np.arange(width)
+            away[1::3] = place < rng.integers(0, width, (len(away[1::3]), 1))
+            away[2::3] = place > rng.integers(0, width, (len(away[2::3]), 1))
             # one number of every row stays visible: rows without any are a law of their own
-            away = rng.random(rows.shape) < self.hidden
-            away[np.arange(count), rng.integers(0, width, count)] = False
+            away[np.arange(count), rng.integers(0, width, count)] &= np.arange(count) % 3 > 0
             rows[away] = -np.inf
         x = np.moveaxis(rows.reshape(*rest, width), -1, self.dim)
         return Inputs(
@@ -103,7 +107,7 @@ TRAPS = (
     SoftmaxCase((21, 513), -1, seed=8),
     SoftmaxCase((67, 67), 0, seed=9),  # square, and longer than a tile
     SoftmaxCase((5, 2049), -1, seed=10),
-    SoftmaxCase((2, 3, 2, 5, 4), 3, seed=11),  # more axes than batch, heads, queries and keys
+    SoftmaxCase((2, 3, 2, 1, 5, 4), 4, seed=11),  # more axes than batch, heads, queries and keys
 )
 
 
@@ -138,6 +142,7 @@ def every_width() -> Cases:
     swept += [SoftmaxCase((16, width), 1, seed=width) for width in TILES]
     swept += [SoftmaxCase((3, width), 1, seed=width) for width in LONG]
     swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 65_537)]  # more than a grid may have blocks
+    swept += [SoftmaxCase((131, 1031), 1, seed=1031)]  # many rows that are long too
     return Cases(lambda claims: swept, cases().strategy)
 
 
