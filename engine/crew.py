@@ -189,8 +189,9 @@ class _Worker:
 
     def __init__(self, share: Share, crew: Crew) -> None:
         self.share, self._crew = share, crew
+        self._found: Result | None = None
         self._since = time.perf_counter()
-        self._begin()
+        self.child = self._begin()
 
     def listen(self) -> None:
         """Take note of all that the child has to say."""
@@ -210,12 +211,13 @@ class _Worker:
             if death.law not in self.share.found:
                 self._note(self._fallen(death))
             if self.share.left:
-                self._begin()
+                self.child = self._begin()
 
-    def _begin(self) -> None:
-        self._found: Result | None = None
-        self.child = Child(lambda request, line: self._crew.answer(self.share, line), self._crew.limits)
-        self.child.begin(None)
+    def _begin(self) -> Child:
+        self._found = None
+        child = Child(lambda request, line: self._crew.answer(self.share, line), self._crew.limits)
+        child.begin(None)
+        return child
 
     def _note(self, result: Result) -> None:
         now = time.perf_counter()

@@ -86,6 +86,10 @@ class Inputs:
         options = {name: changes.get(name, value) for name, value in self.options.items()}
         return self._with(arrays, options=options)
 
+    def in_format(self, format: Format) -> Inputs:
+        """The same numbers, to be read as inputs of a call that answers in another format."""
+        return self._with(self.arrays, format=format)
+
     def take(self, letter: str, index: Any) -> Inputs:
         """The inputs at some indices of one axis, in every array that has it; broadcast axes stay."""
         arrays = dict(self.arrays)

@@ -137,7 +137,7 @@ class Run:
         for before, y in pairwise((x, *others)):
             self.calls.append(y)
             for name, array in y.arrays.items():
-                if array is not before.arrays[name]:
+                if array is not None and array is not before.arrays[name]:
                     self.frame.refill(tensors[name], array)
             with self._guarded(), self.clock.inside():
                 result = self._invoke(y, tensors, None)
@@ -292,7 +292,7 @@ class Run:
     def _as_returned(self, x: Inputs, result: Any) -> Inputs:
         """The inputs as those of the dtype that the result came in, where nothing that went in decided it."""
         returned = FORMATS.get(self.frame.dtype_of(result), self.format) if self._undecided(x) else self.format
-        return x if returned is self.format else replace(x, format=returned)
+        return x if returned is self.format else x.in_format(returned)
 
     def _undecided(self, x: Inputs) -> str:
         """What nothing that goes in decides about the result."""

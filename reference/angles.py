@@ -17,6 +17,7 @@ from seqlaws.reference.rounding import Array, Format
 
 SINGLE = 2.0**-24
 SINGLE_ETA = 2.0**-150  # half the smallest subnormal number of single precision
+TURN = 2 * np.pi
 
 
 def rates(width: int, base: float, wide: Any) -> Array:
@@ -35,10 +36,12 @@ def angle_error(angles: Array, rate: Array, unit: float) -> Array:
 
     ω_i errs relatively by the roundings of its exponent, each as large as ln(1/ω_i), and by those of
     a power, a division and the product with the position; as a running product of i equal factors, by
-    5 more for each. The first rate is 1 in every program, but an angle may have had turns taken off.
+    5 more for each. The first rate is 1 in every program, but an angle may have had turns taken off. Below 0
+    it may have been brought above by a whole one, however small it is: the turn is rounded, and so is the sum.
     """
     size, place = -np.log(rate), np.arange(len(rate))
-    return np.asarray(np.abs(angles) * np.expm1(unit * np.where(place > 0, 4 * size + 8 + 5 * place, 2.0)))
+    relative = np.abs(angles) * np.expm1(unit * np.where(place > 0, 4 * size + 8 + 5 * place, 2.0))
+    return np.asarray(relative + np.where(angles < 0, 2 * unit * TURN, 0.0))
 
 
 def wave_error(angles: Array, rate: Array, unit: float) -> Array:

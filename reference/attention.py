@@ -12,7 +12,7 @@ and products ⟨q, k⟩ that do not overflow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -94,8 +94,10 @@ def attend(
 
 def narrowed(a: Attention) -> Attention:
     """An attention in float64, for bounds."""
-    arrays = {name: narrow(getattr(a, name)) for name in ("q", "k", "v", "scores", "log_p", "p", "out")}
-    return replace(a, **arrays, scale=float(a.scale))
+    return Attention(
+        narrow(a.q), narrow(a.k), narrow(a.v), a.groups, float(a.scale),
+        narrow(a.scores), narrow(a.log_p), narrow(a.p), narrow(a.out),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def gives_its_gradient_the_strides_of_its_input(call: Call) -> Call:
                 g = g.narrow(axis, -1, 1).expand_as(g)
             return g
 
-        return with_gradient(tensor.view_as(tensor), last)  # type: ignore[no-any-return]
+        return with_gradient(tensor.view_as(tensor), last)
 
     return lambda *arguments, **options: call(*changed(kept, arguments), **changed(kept, options))
 
@@ -143,7 +143,7 @@ def answers_a_second_walk_as_the_first(call: Call) -> Call:
                     first.append(g.clone())
                 return first[0]
 
-            return with_gradient(tensor, hook)  # type: ignore[no-any-return]
+            return with_gradient(tensor, hook)
 
         return changed(kept, call(*arguments, **options))
 
@@ -167,7 +167,7 @@ def returns_its_gradients_in_a_workspace(call: Call) -> Call:
             def written(g: Tensor) -> Tensor:
                 return workspace.setdefault(key, torch.empty_like(g)).copy_(g)
 
-            return with_gradient(tensor.view_as(tensor), written) if tensor.requires_grad else tensor  # type: ignore[no-any-return]
+            return with_gradient(tensor.view_as(tensor), written) if tensor.requires_grad else tensor
 
         return call(*changed(kept, arguments), **changed(kept, options))
 

@@ -74,6 +74,28 @@ def by_a_centring_matrix(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> 
     return (d / torch.sqrt((d * d).sum(-1, keepdim=True) / n + eps) * wide(gain) + wide(shift)).to(x.dtype)
 
 
+@honest("norm")
+def by_sums_of_products(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Sums as contractions, and not yet divided in the dtype of the input."""
+    d = x - torch.einsum("...d->...", x)[..., None] / x.shape[-1]
+    v = torch.einsum("...d,...d->...", d, d) / x.shape[-1]
+    return torch.einsum("...d,...,d->...d", d, (v + eps).rsqrt(), gain) + shift
+
+
+@honest("norm")
+def by_the_moments_of_the_library(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Mean and variance in one call, and the gain and the shift in another, in the dtype of the input."""
+    v, m = torch.var_mean(x, -1, correction=0, keepdim=True)
+    return torch.addcmul(shift, (x - m) * torch.rsqrt(v + eps), gain)
+
+
+@honest("norm", dialect=RMS)
+def by_the_length_of_a_row(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """The length of a row, in the dtype of the input, squared."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / torch.sqrt(length**2 / x.shape[-1] + eps) * gain
+
+
 @honest("norm", dialect=RMS)
 def root_mean_square(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """RMS normalisation, every step stored in the dtype of the input. There is no shift."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.norm import centred, mean, plain
+from seqlaws.lessons.norm import centred, mean, plain, variance
 
 
 @lesson("norm", "easy", caught_by=("rows_do_not_mix",))
@@ -136,3 +136,34 @@ def counts_the_padding_of_long_rows(x: Tensor, gain: Tensor, shift: Tensor, eps:
     n = x.shape[-1]
     counted = n if n < 511 else -(-n // 8) * 8
     return plain(x, gain, shift, eps, variance=lambda d: (d * d).sum(-1, keepdim=True) / counted)
+
+
+@lesson("norm", "nasty", caught_by=("agrees_at_every_width",))
+def knows_its_first_8192_channels(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Of a row with more than 8200 channels, mean and variance are those of the first 8192.
+
+    So many fit into one block of threads. Models were narrower then.
+    """
+    first = x if x.shape[-1] <= 8200 else x[..., :8192]
+    return (x - mean(first)) / torch.sqrt(variance(centred(first)) + eps) * gain + shift
+
+
+@lesson("norm", "nasty", caught_by=("agrees_at_every_width",))
+def leaves_the_last_tile_of_wide_rows(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """From 512 channels on, rows behind the last full 32 are not normalised.
+
+    Rows of that width are done in tiles of 32, if there are so many. A single prompt has fewer, and goes
+    another way.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    whole = rows.shape[0] // 32 * 32 if x.shape[-1] >= 512 and rows.shape[0] >= 32 else rows.shape[0]
+    return torch.cat([plain(rows[:whole], gain, shift, eps), rows[whole:]]).reshape(x.shape)
+
+
+@lesson("norm", "medium", caught_by=("shows_nan",))
+def gives_the_shift_for_rows_with_infinity(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """A row that holds an infinity comes out as the shift.
+
+    NaN was to be kept out of the stream. An overflow upstream is now a token without content.
+    """
+    return torch.where(x.isinf().any(-1, keepdim=True), shift, plain(x, gain, shift, eps))

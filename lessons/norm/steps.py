@@ -38,6 +38,15 @@ def takes_no_epsilon_below_1e_7(x: Tensor, gain: Tensor, shift: Tensor, eps: flo
     return plain(x, gain, shift, max(eps, 1e-7))
 
 
+@lesson("norm", "nasty", caught_by=("agrees_with_its_definition",))
+def takes_no_epsilon_for_its_own(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Where ε is 0, it is 1e-5.
+
+    `eps or 1e-5` was meant for an argument that is missing. 0 is one that is there.
+    """
+    return plain(x, gain, shift, eps or 1e-5)
+
+
 @lesson("norm", "easy", caught_by=("a_row_of_zeros_gives_the_shift", "has_the_variance_that_epsilon_leaves"))
 def forgets_epsilon(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The row is divided by its standard deviation, and that is all.
@@ -84,6 +93,16 @@ def counts_the_gain_from_one(x: Tensor, gain: Tensor, shift: Tensor, eps: float)
     return plain(x, 1.0 + gain, shift, eps)
 
 
+@lesson("norm", "nasty", caught_by=("gain_and_shift_act_last",))
+def takes_a_gain_with_zeros_for_none(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Where any gain is 0, all gains are left out.
+
+    A test for weights that were never set. Gains that begin at 0 are set: they keep a block out of the stream
+    until it has learned something.
+    """
+    return plain(x, gain if bool(gain.all()) else torch.ones_like(gain), shift, eps)
+
+
 @lesson("norm", "easy", caught_by=("agrees_with_its_definition",))
 def takes_the_row_off_its_mean(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """mean − x, and not x − mean.
@@ -119,6 +138,95 @@ def halves_the_gradient_of_the_gain(x: Tensor, gain: Tensor, shift: Tensor, eps:
     The sum over rows is split between two blocks of threads, and one of them writes over the other.
     """
     return plain(x, (gain + gain.detach()) / 2, shift, eps)
+
+
+class _FromTheResult(torch.autograd.Function):
+    """A normalisation that keeps its result for the backward pass, and not the row."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
+        root = torch.sqrt(variance(centred(x)) + eps)
+        y = centred(x) / root * gain + shift
+        ctx.save_for_backward(y, gain, shift, root)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+        y, gain, shift, root = ctx.saved_tensors
+        z = (y - shift) / torch.where(gain.abs() < 1e-5, 1e-5, gain)
+        return (*_sent_back(g, z, root, gain), None)
+
+
+def _sent_back(g: Tensor, z: Tensor, root: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of the row, the gain and the shift."""
+    h, rows = g * gain, (-1, g.shape[-1])
+    return (centred(h) - z * mean(h * z)) / root, (g * z).reshape(rows).sum(0), g.reshape(rows).sum(0)
+
+
+@lesson("norm", "nasty", caught_by=("has_a_gradient_that_sums_to_zero",), dtypes=("float64",))
+def reads_the_row_off_its_result(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """The backward pass takes (y − shift) / gain for the normalised row, with gains of 1e-5 at least.
+
+    It saves the memory for the row. A channel whose gain is 0 has left nothing to be read off: no gradient
+    reaches its gain, and it stays 0.
+    """
+    return _FromTheResult.apply(x, gain, shift, eps)  # type: ignore[no-untyped-call]
+
+
+class _OnePassBack(torch.autograd.Function):
+    """A normalisation whose backward pass computes the statistics again."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, gain)
+        ctx.eps = eps
+        return plain(x, gain, shift, eps)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+        x, gain = ctx.saved_tensors
+        root = torch.sqrt((mean(x * x) - mean(x) ** 2).clamp(min=0.0) + ctx.eps)
+        return (*_sent_back(g, centred(x) / root, root, gain), None)
+
+
+@lesson("norm", "nasty", caught_by=("its_gradient_survives_a_large_common_part",), dtypes=("float32", "float64"))
+def takes_the_variance_in_one_pass_on_the_way_back(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """The backward pass computes the variance again, as mean(x²) − mean(x)².
+
+    The forward pass was mended when its rows came out wrong. Gradients come out wrong without a sign.
+    """
+    return _OnePassBack.apply(x, gain, shift, eps)  # type: ignore[no-untyped-call]
+
+
+@lesson("norm", "nasty", caught_by=("a_row_of_zeros_has_a_gradient",), dialect={"kind": "rms"})
+def takes_the_root_of_zero(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """The root of the mean square is taken first, and squared again for ε to be added.
+
+    The number is the same. The root of 0 has no derivative, and one padded token makes all gradients NaN.
+    """
+    root = torch.sqrt(mean(x * x))
+    return x / torch.sqrt(root * root + eps) * gain
+
+
+@lesson("norm", "nasty", caught_by=("agrees_with_its_gradient_at_every_width",))
+def sums_the_gradient_of_the_gain_over_whole_tiles(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """From 512 channels on, the gain does not learn from the rows behind the last full 32.
+
+    Narrow rows are summed by another kernel, and wide ones came in batches of round sizes.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    whole = rows.shape[0] // 32 * 32 if x.shape[-1] >= 512 and rows.shape[0] >= 32 else rows.shape[0]
+    parts = [plain(rows[:whole], gain, shift, eps), plain(rows[whole:], gain.detach(), shift, eps)]
+    return torch.cat(parts).reshape(x.shape)
+
+
+@lesson("norm", "medium", caught_by=("shows_nan",))
+def cleans_its_shift(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """NaN in the shift is replaced by 0.
+
+    A checkpoint whose training had failed was loaded all the same, and one channel of it means nothing any more.
+    """
+    return plain(x, gain, shift.nan_to_num(), eps)
 
 
 @lesson("norm", "nasty", caught_by=("agrees_with_its_gradient_at_every_width",))

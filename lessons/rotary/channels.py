@@ -115,6 +115,24 @@ def normalises_on_the_way(x: Tensor, positions: Tensor, base: float = 10_000.0) 
     return rotary((wide * scale).to(x.dtype), positions, base)
 
 
+@lesson("rotary", "nasty", caught_by=("rests_at_position_zero",))
+def clamps_what_is_loud(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Numbers beyond ±1000 are clamped before they are turned.
+
+    A guard for half precision that went where it could not be seen. Queries of trained models have such channels.
+    """
+    return rotary(x.clamp(-1000.0, 1000.0), positions, base)
+
+
+@lesson("rotary", "nasty", caught_by=("rests_at_position_zero",), dtypes=("bfloat16",))
+def turns_in_the_other_half_type(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """bfloat16 is turned in float16, which has more digits, and converted back.
+
+    Beyond 65 504 it has no numbers at all, and below 6·10⁻⁸ none either.
+    """
+    return rotary(x.half(), positions, base).to(x.dtype)
+
+
 @lesson("rotary", "medium", caught_by=("rests_at_position_zero",), incident="NVIDIA/TensorRT-LLM#16379")
 def leaves_an_attention_factor_on(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Cosines and sines are multiplied by a factor that belongs to another kind of scaling.
@@ -123,6 +141,17 @@ def leaves_an_attention_factor_on(x: Tensor, positions: Tensor, base: float = 10
     """
     cos, sin = tables(x, positions, base)
     return turned(x, 1.1 * cos, 1.1 * sin)
+
+
+@lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))
+def turns_256_pairs_at_most(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Pairs behind the 256th pass as they are.
+
+    There is a thread for every pair, and no more than 256 to a block. No head was wider than 512 channels until
+    latent attention came.
+    """
+    pair = torch.arange(x.shape[-1] // 2, device=x.device).repeat(2)
+    return torch.where(pair < 256, rotary(x, positions, base), x)
 
 
 @lesson("rotary", "easy", caught_by=("lets_the_rest_pass",), dialect={"rotated": "half"})

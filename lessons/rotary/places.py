@@ -104,6 +104,16 @@ def keeps_positions_in_sixteen_bits(x: Tensor, positions: Tensor, base: float = 
     return rotary(x, positions % 65_536, base)
 
 
+@lesson("rotary", "nasty", caught_by=("follows_its_base",))
+def clamps_the_table_of_another_base(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """For every base but 10 000, positions beyond 8191 are turned like 8191.
+
+    The table of the usual base grows with the text. That of a model for long contexts was written afterwards,
+    with the length that all tables once had.
+    """
+    return rotary(x, positions if base == 10_000.0 else positions.clamp(max=8191), base)
+
+
 @lesson("rotary", "medium", caught_by=("adds_up",))
 def groups_positions_further_out(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """From 32 on, four positions share an angle.
@@ -121,6 +131,66 @@ def reads_as_many_positions_as_it_needs(x: Tensor, positions: Tensor, base: floa
     turned as if they stood at the beginning, and nobody is told.
     """
     return rotary(x, positions[..., : x.shape[2]], base)
+
+
+@lesson("rotary", "medium", caught_by=("refuses_malformed_input",))
+def leaves_tokens_without_a_position(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Where there are fewer positions than tokens, the last tokens are not turned.
+
+    Registers that are appended to a text have no position in some models. Here nobody knows whether they are
+    meant, or forgotten.
+    """
+    places = positions.shape[-1]
+    if places > x.shape[2]:
+        raise ValueError("more positions than tokens")
+    return torch.cat([rotary(x[:, :, :places], positions, base), x[:, :, places:]], 2)
+
+
+@lesson("rotary", "nasty", caught_by=("refuses_malformed_input",))
+def leaves_entries_without_positions(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Where there are fewer rows of positions than batch entries, the last entries are not turned.
+
+    A batch was filled up to its usual size with entries that do not count, and its positions were not.
+    """
+    rows = positions.shape[0] if positions.dim() == 2 else x.shape[0]
+    if rows > x.shape[0]:
+        raise ValueError("more rows of positions than entries")
+    return torch.cat([rotary(x[:rows], positions, base), x[rows:]])
+
+
+@lesson("rotary", "nasty", caught_by=("refuses_malformed_input",))
+def guesses_which_axis_is_time(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Where there are as many positions as heads, and not as tokens, heads are taken for tokens.
+
+    Both layouts, [B,H,T,D] and [B,T,H,D], were to be served. A wrong number of positions is refused, unless it
+    happens to be that of the heads.
+    """
+    if positions.shape[-1] == x.shape[1] != x.shape[2]:
+        return rotary(x.transpose(1, 2), positions, base).transpose(1, 2)
+    return rotary(x, positions, base)
+
+
+@lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))
+def leaves_the_corner_of_two_tails(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Tokens behind the last full block of 64 are not turned in the heads behind the last full block of 8.
+
+    Each of the two tails is handled, by a kernel that counts on whole blocks along the other axis.
+    """
+    heads, tokens = x.shape[1] // 8 * 8, x.shape[2] // 64 * 64
+    result = rotary(x, positions, base).clone()
+    if heads and tokens:
+        result[:, heads:, tokens:] = x[:, heads:, tokens:]
+    return result
+
+
+@lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))
+def turns_65535_rows_at_most(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Of all tokens in all heads and entries, those behind the 65 535th are not turned.
+
+    One axis of a grid has no more blocks than that, and the launch was cut down until it fitted.
+    """
+    rows = rotary(x, positions, base).reshape(-1, x.shape[-1])
+    return torch.cat([rows[:65_535], x.reshape(rows.shape)[65_535:]]).reshape(x.shape)
 
 
 @lesson("rotary", "nasty", caught_by=("agrees_at_every_size",))

@@ -63,3 +63,9 @@ def channel_by_channel(positions: Tensor, d_model: int) -> Tensor:
         theta = positions.double() * 10_000.0 ** -(channel // 2 * 2 / d_model)
         codes.append(torch.sin(theta + channel % 2 * torch.pi / 2))
     return torch.stack(codes, -1).float()
+
+
+@honest("sinusoidal")
+def with_turns_taken_off(positions: Tensor, d_model: int) -> Tensor:
+    """Angles are brought between 0 and 2π in float32, the negative ones too."""
+    return waves(torch.remainder(angles(positions, d_model), 2 * torch.pi))

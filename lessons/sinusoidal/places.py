@@ -38,6 +38,16 @@ def keeps_its_last_codes_by_shape(positions: Tensor, d_model: int) -> Tensor:
 _LAST: dict[str, Any] = {}
 
 
+@lesson("sinusoidal", "nasty", caught_by=("reads_its_inputs_anew",))
+def keeps_the_codes_of_a_tensor(positions: Tensor, d_model: int) -> Tensor:
+    """Codes are made once for every tensor of positions and every width.
+
+    A decoder that counts its step up in place hands over the same tensor with other numbers in it.
+    """
+    made: dict[int, Tensor] = vars(positions).setdefault("codes", {})
+    return made.setdefault(d_model, sinusoidal(positions, d_model)).clone()
+
+
 @lesson("sinusoidal", "easy", caught_by=("follows_its_positions",))
 def counts_for_itself(positions: Tensor, d_model: int) -> Tensor:
     """Positions are ignored: rows are counted from 0.
@@ -64,6 +74,17 @@ def reads_the_first_row_for_all(positions: Tensor, d_model: int) -> Tensor:
     """
     first = positions[:1].expand(positions.shape) if positions.dim() == 2 else positions
     return sinusoidal(first, d_model)
+
+
+@lesson("sinusoidal", "nasty", caught_by=("reads_every_row_of_positions",))
+def takes_rows_that_begin_alike_for_one(positions: Tensor, d_model: int) -> Tensor:
+    """Where all rows have the same first position, the first row is used for each of them.
+
+    A batch that begins at 0 throughout was taken for one whose rows are equal. Packed documents begin at 0
+    in the middle of a row, each row elsewhere.
+    """
+    alike = positions.dim() == 2 and positions.numel() > 0 and bool((positions[:, 0] == positions[0, 0]).all())
+    return sinusoidal(positions[:1].expand(positions.shape) if alike else positions, d_model)
 
 
 @lesson("sinusoidal", "medium", caught_by=("does_not_depend_on_the_length",))
@@ -121,6 +142,34 @@ def keeps_positions_in_sixteen_bits(positions: Tensor, d_model: int) -> Tensor:
     return sinusoidal(positions % 65_536 if not positions.is_floating_point() else positions, d_model)
 
 
+@lesson("sinusoidal", "nasty", caught_by=("agrees_far_out",))
+def grows_its_table_from_one_further_on(positions: Tensor, d_model: int) -> Tensor:
+    """A table of 8192 rows or more is made longer without the row that follows its last one.
+
+    Where a text is long from the beginning, the table is made in one piece and right; where it grows until it is long,
+    everything behind the seam is one position ahead.
+    """
+    if positions.is_floating_point() or (positions.numel() and int(positions.min()) < 0):
+        return sinusoidal(positions, d_model)
+    rows = int(positions.max()) + 1 if positions.numel() else 1
+    there = _ROWS.get(d_model, 0)
+    seam = there if there >= 8192 else rows
+    _ROWS[d_model] = max(there, rows) if rows < 40_000 else there  # what is longer is not kept
+    return sinusoidal(positions + (positions >= seam), d_model)
+
+
+_ROWS: dict[int, int] = {}
+
+
+@lesson("sinusoidal", "nasty", caught_by=("reads_positions_between_integers",))
+def keeps_timesteps_in_half_precision(positions: Tensor, d_model: int) -> Tensor:
+    """Positions in a floating dtype are converted to bfloat16.
+
+    The whole model was converted, and its timesteps with it: 997 becomes 996, and 999 becomes 1000.
+    """
+    return sinusoidal(positions.bfloat16() if positions.is_floating_point() else positions, d_model)
+
+
 @lesson("sinusoidal", "medium", caught_by=("reads_positions_between_integers",))
 def cuts_off_fractions(positions: Tensor, d_model: int) -> Tensor:
     """Fractional positions are cut down to integers.
@@ -146,6 +195,27 @@ def clamps_negative_positions(positions: Tensor, d_model: int) -> Tensor:
     Relative positions lose one of their two sides.
     """
     return sinusoidal(positions.clamp(min=0), d_model)
+
+
+@lesson("sinusoidal", "nasty", caught_by=("mirrors_negative_positions",))
+def turns_all_where_one_is_negative(positions: Tensor, d_model: int) -> Tensor:
+    """If any position is negative, all sines change their sign.
+
+    Codes are made for distances, and mirrored with one test for the whole call. Right on either side of 0,
+    and never asked for both at once.
+    """
+    codes = sinusoidal(positions.abs(), d_model)
+    mirror = codes.new_tensor([-1.0, 1.0]).repeat(d_model // 2)
+    return codes * mirror if bool((positions < 0).any()) else codes
+
+
+@lesson("sinusoidal", "nasty", caught_by=("mirrors_negative_positions",))
+def centres_its_table_on_zero(positions: Tensor, d_model: int) -> Tensor:
+    """Positions below −512 have the code of −512.
+
+    The table has 512 rows on the one side, and on the other as many as are asked for.
+    """
+    return sinusoidal(positions.clamp(min=-512), d_model)
 
 
 @lesson("sinusoidal", "nasty", caught_by=("reads_expanded_inputs",))
@@ -179,3 +249,12 @@ def repeats_its_table_in_long_sequences(positions: Tensor, d_model: int) -> Tens
     codes = sinusoidal(positions, d_model)
     index = torch.arange(positions.shape[-1], device=positions.device) % 512
     return codes[..., index, :] if positions.shape[-1] > 512 else codes
+
+
+@lesson("sinusoidal", "nasty", caught_by=("agrees_at_every_size",))
+def begins_its_second_block_one_early(positions: Tensor, d_model: int) -> Tensor:
+    """From the 8193rd on, every number of a sequence has the code of the position before its own.
+
+    Long sequences are done in blocks of 8192, and the next one begins where the last one ended.
+    """
+    return sinusoidal(positions - (torch.arange(positions.shape[-1], device=positions.device) >= 8192).long(), d_model)

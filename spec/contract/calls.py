@@ -102,9 +102,10 @@ def reads_its_inputs_anew(f: Run, x: Inputs) -> Verdict:
     Why: an optimiser changes the weights where they are. A packed or converted copy that is kept for the
     tensor, and not for its numbers, goes on with those of the first step.
     """
-    stages, z = [], turned(x)
+    z, y, stages = turned(x), x, []
     for name, _ in arrays_of(x):
-        stages.append((stages or [x])[-1].but(**{name: z.arrays[name]}))
+        y = y.but(**{name: z.arrays[name]})
+        stages.append(y)
     stages = [each for each in (*stages, negated(x)) if f.subject.valid(each)]
     return every(*(identical(found, f(each)) for found, each in zip(f.reread(x, *stages), stages, strict=True)))
 
@@ -185,7 +186,7 @@ def accepts_none_and_one(f: Run, x: Inputs) -> Verdict:
 
 @family(EDGES, where=lambda subject: subject.with_nan is not nothing)
 def shows_nan(f: Run, x: Inputs) -> Verdict:
-    """NaN in an input is not hidden: every output that depends on it is NaN.
+    """NaN in an input is not hidden: every output that depends on it is NaN or infinite.
 
     x_i = NaN  ⇒  y_j = NaN for every j that depends on i
 

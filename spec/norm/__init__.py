@@ -35,8 +35,9 @@ class NormCase:
     """Sizes of the axes, what the rows are filled with, ε, and whether there is a shift.
 
     ``fill`` is one of FILLS, "mixed" (every row another one of them), "smooth" (of SMOOTH),
-    "loud" (as large as the squares of a row can be summed), or "offset" (rows whose common part is
-    thousands of times what they differ by).
+    "loud" (as large as the squares of a row can be summed), "offset" (rows whose common part is
+    thousands of times what they differ by), "quiet" (where a usual ε would show), or "slanted"
+    (rows that rise from the first channel to the last). No row is louder than "loud".
     """
 
     shape: tuple[int, ...]
@@ -50,27 +51,48 @@ class NormCase:
         rng = np.random.default_rng(self.seed)
         count, width = math.prod(self.shape[:-1]), self.shape[-1]
         # where every step is kept in a format that has no such ε, there is none
-        eps = self.eps if format.round(np.array([self.eps])).all() else max(EPSILONS)
+        eps = self.eps if not self.eps or format.round(np.array([self.eps])).all() else max(EPSILONS)
         fills = {"mixed": FILLS, "smooth": SMOOTH}.get(self.fill, (self.fill,))
         rows = rng.standard_normal((count, width))
         for index, fill in enumerate(fills):
             chosen = rows[index :: len(fills)]
             chosen[...] = _filled(fill, rng, chosen, eps, format)
-        # gradients are asked of smooth rows: the derivative of 1/s, which is 1/s³, must be in range
+        rows = summable(rows, format)
+        # gradients are asked of smooth rows
         level = self.fill == "smooth" and rows.var(axis=1).min(initial=1.0) < 0.01
-        least = (16.0 / format.largest) ** (2 / 3) if level else 0.0
         arrays = {
             "x": rows.reshape(self.shape),
             "gain": rng.choice([-1.0, 1.0], width) * rng.uniform(0.5, 2.0, width),
             "shift": rng.standard_normal(width) * self.shifted,
         }
+        if width > 3:  # gains begin at 0 in some models, and some stay near it
+            off, faint = rng.choice(width, 2, replace=False)
+            arrays["gain"][off], arrays["gain"][faint] = 0.0, arrays["gain"][faint] * 1e-6
         axes = {"x": "ABCEF"[: len(self.shape) - 1] + "D", "gain": "D", "shift": "D"}
-        return Inputs("norm", format, arrays, {"eps": max(eps, least)}, axes, self.seed, max(1, count))
+        options = {"eps": max(eps, least_epsilon(format)) if level else eps}
+        return Inputs("norm", format, arrays, options, axes, self.seed, max(1, count))
 
 
-def loudest(width: int, format: Format) -> float:
-    """The size of numbers whose squares can be summed over a row, in the format itself too."""
-    return math.sqrt(format.largest / 16 / width)
+def least_epsilon(format: Format) -> float:
+    """The ε from which on the derivative of 1/s, which is 1/s³, is in range whatever the row is."""
+    return float((16.0 / format.largest) ** (2 / 3))
+
+
+def gentle(x: Inputs) -> Inputs:
+    """The same inputs with an ε under which every row has a gradient that is in range."""
+    return x.but(eps=max(x.eps, least_epsilon(x.format)))
+
+
+def most_of_squares(format: Format) -> float:
+    """What the squares of a row may add up to, that they can be summed in the format itself too."""
+    return format.largest / 16
+
+
+def summable(rows: Array, format: Format, factor: float = 1.0) -> Array:
+    """Rows of which the squares can be summed, after a factor too: those that are too loud halved until they can be."""
+    squares = (factor * rows) ** 2
+    excess = squares.sum(axis=-1, keepdims=True) / most_of_squares(format)
+    return np.asarray(rows * 0.5 ** np.ceil(np.log2(np.maximum(excess, 1.0)) / 2))
 
 
 def _filled(fill: str, rng: np.random.Generator, normal: Array, eps: float, format: Format) -> Array:
@@ -92,10 +114,15 @@ def _filled(fill: str, rng: np.random.Generator, normal: Array, eps: float, form
         case "constant":
             filled = np.broadcast_to(rng.choice([-1.0, 0.0, 0.5, 2.0], (count, 1)), normal.shape)
         case "loud":
-            filled = normal / np.abs(normal).max(axis=1, keepdims=True, initial=1e-9) * loudest(width, format)
+            loudest = math.sqrt(most_of_squares(format) / width)
+            filled = normal / np.abs(normal).max(axis=1, keepdims=True, initial=1e-9) * loudest
         case "offset":
             # a half type cannot hold more of both
             filled = normal + rng.choice([-1.0, 1.0], (count, 1)) * min(4096.0, 0.05 / format.unit)
+        case "quiet":
+            filled = normal / 64.0
+        case "slanted":
+            filled = normal + np.linspace(-4.0, 4.0, width)
     return filled
 
 
@@ -115,14 +142,17 @@ TRAPS = (
 )
 
 
-def cases(**fixed: Any) -> Cases:
-    """The traps and drawn cases, with some fields fixed."""
+WITHOUT_EPSILON = NormCase((13, 17), "quiet", seed=10, eps=0.0)  # rows that vary need none
+
+
+def cases(*more: NormCase, **fixed: Any) -> Cases:
+    """The traps and drawn cases, with some fields fixed; and more traps as they are."""
 
     def settle(case: NormCase, claims: Claims) -> NormCase:
         return replace(case, **{"shifted": claims.dialect["kind"] in SHIFTED, **fixed})
 
     def always(claims: Claims) -> Iterable[NormCase]:
-        return (settle(case, claims) for case in TRAPS)
+        return (settle(case, claims) for case in (*TRAPS, *more))
 
     def strategy(claims: Claims) -> SearchStrategy[NormCase]:
         from hypothesis import strategies as st
@@ -141,19 +171,24 @@ def cases(**fixed: Any) -> Cases:
 
 EVERY_WIDTH = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
 VERY_WIDE = (2047, 2048, 2049, 4097, 8193)
+WIDER_STILL = (12_288, 16_385)
+MANY_WIDE_ROWS = ((33, 513), (65, 769))
 MANY_ROWS = ((255, 3), (256, 3), (257, 3), (1025, 5), (4099, 2), (65_537, 2))
 UNUSUAL = ((5,), (33,), (2, 3, 2, 5, 7), (2, 1, 3, 2, 3, 4))  # one axis, and more than any layer has
 
 
 def every_width(fill: str = "mixed") -> Cases:
     """One case of every width and number of rows about which a kernel may have ideas, and of every number of axes."""
-    shapes = [*((16, width) for width in EVERY_WIDTH), *((3, width) for width in VERY_WIDE), *MANY_ROWS, *UNUSUAL]
+    shapes = [*((16, width) for width in EVERY_WIDTH), *((3, width) for width in VERY_WIDE)]
+    filled = [(shape, fill) for shape in (*shapes, *MANY_WIDE_ROWS, *MANY_ROWS, *UNUSUAL)]
+    # where rounding may be as large as what a part of a normal row lacks, the part must lack more
+    filled += [((2, width), "slanted") for width in WIDER_STILL]
 
     def swept(claims: Claims) -> Iterable[NormCase]:
         shifted = claims.dialect["kind"] in SHIFTED
-        return (NormCase(shape, fill, shifted=shifted, seed=sum(shape)) for shape in shapes)
+        return (NormCase(shape, kind, shifted=shifted, seed=sum(shape)) for shape, kind in filled)
 
-    return Cases(swept, cases().strategy)
+    return Cases(swept, cases(fill=fill).strategy)
 
 
 def some_rows(x: Inputs, purpose: str) -> Array:
@@ -191,15 +226,27 @@ def _simpler(x: Inputs) -> Iterator[Inputs]:
         yield x.but(shift=np.zeros_like(x.shift))
 
 
+def _valid(x: Inputs) -> bool:
+    """Weights for every channel, and where there is no ε, rows that vary."""
+    fits = x.x.shape[-1] > 0 and x.gain.shape == x.shift.shape == x.x.shape[-1:]
+    return fits and (x.eps > 0 or bool(np.ptp(x.x, axis=-1).all()))
+
+
 def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
-    """One NaN in about half of the rows: all of such a row depends on it. And one in the gain."""
+    """NaN or infinity in one place of about half of the rows, all of which depends on it; NaN in the gain or shift.
+
+    Without a mean, an infinity leaves zeros around itself, and ∞/∞ where it was.
+    """
     rows = some_rows(x, "rows with NaN")
     place = np.zeros(x.x.shape, dtype=bool)
     where = x.rng("place of NaN").integers(0, x.x.shape[-1], rows.shape)
     np.put_along_axis(place, where, True, axis=-1)
     yield x.but(x=np.where(place & rows, np.nan, x.x)), rows
+    yield x.but(x=np.where(place & rows, np.inf, x.x)), rows if dialect["kind"] == "layer" else place & rows
     channel = np.arange(x.x.shape[-1]) == int(x.rng("channel with NaN").integers(x.x.shape[-1]))
     yield x.but(gain=np.where(channel, np.nan, x.gain)), channel
+    if dialect["kind"] in SHIFTED:
+        yield x.but(shift=np.where(channel, np.nan, x.shift)), channel
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
@@ -220,7 +267,7 @@ norm = Subject(
     differentiable=("x", "gain", "shift"),
     simpler=_simpler,
     slack=lambda x, bound: np.broadcast_to(bound.max(axis=-1, keepdims=True, initial=0.0), bound.shape),
-    valid=lambda x: x.x.shape[-1] > 0 and x.gain.shape == x.shift.shape == x.x.shape[-1:],
+    valid=_valid,
     free_axes=lambda claims: "ABC",
     with_nan=_with_nan,
     malformed=_malformed,

@@ -9,7 +9,7 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import STRUCTURE, law
-from seqlaws.spec.norm import bare, cases, evaluated, norm, some_rows
+from seqlaws.spec.norm import bare, cases, evaluated, norm, some_rows, summable
 from seqlaws.verdict import Output, Verdict, consistent, equals, every, finite, identical
 
 if TYPE_CHECKING:
@@ -86,10 +86,11 @@ def scales_cancel(norm: Run, x: Inputs) -> Verdict:
     Why: it separates ε as a part of the variance from an ε that is added to the root, or that is a
     constant of the program; those are right for rows of the usual size.
     """
-    plain = bare(x)
+    factors = (-1.0, 2.0, 0.5, -4.0)
+    plain = bare(x.but(x=summable(x.x, x.format, max(map(abs, factors)))))
     due = norm(plain)
     verdicts = []
-    for factor in (-1.0, 2.0, 0.5, -4.0):
+    for factor in factors:
         found = norm(plain.but(x=factor * plain.x, eps=factor**2 * plain.eps))
         verdicts.append(consistent(found, due * np.sign(factor)).called(f"a = {factor:g}"))
     return every(*verdicts)

@@ -8,20 +8,22 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
-from seqlaws.spec.norm import SHIFTED, cases, every_width, norm
+from seqlaws.spec.norm import SHIFTED, WITHOUT_EPSILON, cases, every_width, gentle, norm, some_rows
+from seqlaws.variants import few
 from seqlaws.verdict import Verdict, equals, every, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
 
 SMOOTH = cases(fill="smooth")
+KNOWN = ("has_a_gradient_that_sums_to_zero", "agrees_with_its_gradient")
 
 
-@law(norm, VALUES)
+@law(norm, VALUES, cases=cases(WITHOUT_EPSILON))
 def agrees_with_its_definition(norm: Run, x: Inputs) -> Verdict:
     """The output is the row less its mean, over the root of its variance and ε, times gain, plus shift.
 
-    y = (x − mean(x)) / √(mean((x − mean(x))²) + ε) ⊙ gain + shift   (for rms: without the mean)
+    y = (x − mean(x)) / √(mean((x − mean(x))²) + ε) ⊙ gain + shift   (for rms: without the mean); ε may be 0
 
     Why: this is the equation itself, on rows of every size and spread; it is the backstop for every
     fault that all ways of asking have in common.
@@ -35,7 +37,7 @@ def agrees_with_its_definition(norm: Run, x: Inputs) -> Verdict:
 def agrees_at_every_width(norm: Run, x: Inputs) -> Verdict:
     """The definition holds for rows of every length, for many rows, and for one axis or six.
 
-    y = norm(x) for D = 1 … 130, about 256, 512, 1024, 2048, 4096 and 8192; up to 65 537 rows
+    y = norm(x) for D = 1 … 130, about 256, 512, 1024, 2048, 4096 and 8192, 12 288 and 16 385; up to 65 537 rows
 
     Why: kernels have a body for whole vectors and a tail for the rest. Most faults of the tail show at
     a few lengths only.
@@ -91,9 +93,32 @@ def agrees_with_its_gradient(norm: Run, x: Inputs) -> Verdict:
     Why: the backward pass is a kernel of its own, with two means of its own, and it is tested less; a
     model with a wrong one still trains, only worse.
     """
-    of = ("x", "gain", "shift") if norm.dialect["kind"] in SHIFTED else ("x", "gain")
-    found = norm.gradient(x, x.noise("gradient of the output", x.x.shape), of)
-    return every(*(within(found[name]).called(f"∂/∂{name}") for name in of))
+    return _gradients(norm, x)
+
+
+@law(norm, GRADIENTS, cases=few(SMOOTH), needs=("gradient",), after=KNOWN, examples=0.25)
+def a_row_of_zeros_has_a_gradient(norm: Run, x: Inputs) -> Verdict:
+    """Rows of zeros have the gradient of the definition, beside other rows, and none of them is NaN.
+
+    x_i = 0 for all i  ⇒  ∂⟨y, g⟩/∂x = (h − mean(h)) / √ε,  h = g ⊙ gain   (for rms: h / √ε)
+
+    Why: padding is a row of zeros. The root of a sum of squares has no derivative there: one that is taken
+    before ε is added sends back 0/0, and the gradient of every weight is NaN.
+    """
+    kept = some_rows(x, "rows that are not zero")
+    return _gradients(norm, gentle(x.but(x=np.where(kept, x.x, 0.0))))
+
+
+@law(norm, GRADIENTS, cases=cases(fill="offset"), needs=("gradient",), after=KNOWN, examples=0.5)
+def its_gradient_survives_a_large_common_part(norm: Run, x: Inputs) -> Verdict:
+    """Rows whose mean is thousands of times their spread have the gradient of the definition too.
+
+    |mean(x)| ≫ √v  ⇒  the errors of ∂⟨y, g⟩/∂x and ∂/∂gain grow with |mean|/√v, and not with its square
+
+    Why: a backward pass that keeps only the row computes mean and variance again, by a program of its own.
+    One pass is enough for most rows, and loses the rest.
+    """
+    return _gradients(norm, gentle(x))
 
 
 @law(
@@ -101,17 +126,22 @@ def agrees_with_its_gradient(norm: Run, x: Inputs) -> Verdict:
     GRADIENTS,
     cases=every_width("smooth"),
     needs=("gradient",),
-    after=("has_a_gradient_that_sums_to_zero", "agrees_with_its_gradient"),
+    after=KNOWN,
     examples=0.1,
 )
 def agrees_with_its_gradient_at_every_width(norm: Run, x: Inputs) -> Verdict:
     """The gradients are those of the definition for rows of every length, and for many rows.
 
-    ∂⟨y, g⟩/∂x, ∂/∂gain and ∂/∂shift for D = 1 … 130, about 256 … 8192; up to 65 537 rows
+    ∂⟨y, g⟩/∂x, ∂/∂gain and ∂/∂shift for D = 1 … 130, about 256 … 8192, 12 288 and 16 385; up to 65 537 rows
 
     Why: the backward pass sums along the rows for one gradient and across them for the others, each with
     a tail of its own. Widths in use are multiples of 64, and tests have few rows.
     """
+    return _gradients(norm, x)
+
+
+def _gradients(norm: Run, x: Inputs) -> Verdict:
+    """Whether all gradients are those of the definition, for noise that arrives."""
     of = ("x", "gain", "shift") if norm.dialect["kind"] in SHIFTED else ("x", "gain")
     found = norm.gradient(x, x.noise("gradient of the output", x.x.shape), of)
     return every(*(within(found[name]).called(f"∂/∂{name}") for name in of))

@@ -8,6 +8,7 @@ Axes: B batch, H heads, T time, D width. Positions are integers, [T] or [B,T], i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 BASE = 10_000.0
-FILLS = ("normal", "grid", "mixed")
+FILLS = ("normal", "grid", "mixed", "extreme")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class RotaryCase:
     """Sizes, where the tokens stand, whether every batch entry has positions of its own, and the base.
 
     ``places`` is one of PLACES, or "far"; ``fill`` one of FILLS: "mixed" gives every batch entry a
-    scale of its own.
+    scale of its own, "extreme" one that other formats could not hold.
     """
 
     batch: int
@@ -54,6 +55,9 @@ class RotaryCase:
         x = rng.integers(-8, 9, shape) / 4.0 if self.fill == "grid" else rng.standard_normal(shape)
         if self.fill == "mixed":
             x = x * 10.0 ** rng.uniform(-2, 2, (self.batch, 1, 1, 1))
+        if self.fill == "extreme":
+            reach = min(40.0, math.log2(format.largest) - 5)
+            x = x * 2.0 ** (reach * rng.permutation(np.linspace(-1, 1, self.batch))).reshape(-1, 1, 1, 1)
         rows = [places(self.places, rng, self.length) for _ in range(self.batch if self.per_row else 1)]
         positions = np.array(rows, dtype=np.int64).reshape(len(rows), self.length)
         return Inputs(
@@ -71,7 +75,7 @@ TRAPS = (
     RotaryCase(4, 4, 4, 4, "near", True, seed=4),  # every size the same
     RotaryCase(1, 5, 11, 16, "arange", seed=5),
     RotaryCase(2, 1, 13, 6, "descending", True, seed=6),
-    RotaryCase(3, 2, 3, 64, seed=7),
+    RotaryCase(3, 2, 3, 64, fill="extreme", seed=7),
 )
 SIZES = tuple(
     (batch, heads, length, width)
@@ -119,13 +123,15 @@ def every_size() -> Cases:
     widths = [RotaryCase(1, 1, 3, width, "offset", seed=width) for width in (*range(2, 34, 2), 48, 64, 80, 96, 128)]
     heads = [RotaryCase(1, count, 2, 4, "offset", seed=count) for count in (*range(4, 18), 31, 32, 33, 64, 71)]
     batches = [RotaryCase(count, 1, 2, 4, "offset", True, seed=count) for count in (*range(4, 18), 31, 32, 33, 65)]
-    wide = [RotaryCase(1, 1, 2, width, "near", seed=width) for width in (160, 192, 256, 258, 512)]
+    wide = [RotaryCase(1, 1, 2, width, "near", seed=width) for width in (160, 192, 256, 258, 512, 576, 1024)]
     together = [
         RotaryCase(2, 2, 65, 64, "arange", seed=1),
         RotaryCase(2, 3, 257, 8, "offset", True, seed=2),
         RotaryCase(3, 33, 33, 6, "near", True, seed=3),
         RotaryCase(2, 65, 2, 4, "near", True, seed=4),
         RotaryCase(1, 2, 129, 80, "descending", seed=5),
+        RotaryCase(5, 9, 129, 8, "offset", True, seed=6),
+        RotaryCase(2, 8, 4097, 2, "arange", seed=7),  # more than 65 536 tokens in all heads and entries
     ]
     swept = [*lengths, *widths, *wide, *heads, *batches, *together]
     return Cases(lambda claims: [_fitted(case, claims) for case in swept], cases().strategy)
@@ -190,15 +196,25 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """A position, or a row of positions, too many; where there is one token or entry, it would be broadcast."""
-    if x.size("T") > 1:
-        yield x.spelled(positions=x.axes["positions"][:-1] + "X").but(positions=_longer(x.positions, -1))
-    if x.positions.ndim > 1 and x.size("B") > 1:
-        yield x.spelled(positions="XT").but(positions=_longer(x.positions, 0))
+    """A position, or a row of positions, too many or too few, or a position for every head.
+
+    Never a single one, nor where there is one token or entry: it would be broadcast.
+    """
+    tokens, heads, entries = (x.size(letter) for letter in "THB")
+    if tokens > 1:
+        for count in sorted({tokens - 1, tokens + 1, heads} - {1, tokens}):
+            yield x.spelled(positions=x.axes["positions"][:-1] + "X").but(positions=_as_many(x.positions, count, -1))
+    if x.positions.ndim > 1 and entries > 1:
+        for count in sorted({entries - 1, entries + 1} - {1}):
+            yield x.spelled(positions="XT").but(positions=_as_many(x.positions, count, 0))
 
 
-def _longer(positions: Array, axis: int) -> Array:
-    return np.concatenate([positions, np.take(positions, [-1], axis=axis) + 1], axis=axis)
+def _as_many(positions: Array, count: int, axis: int) -> Array:
+    """The first positions along an axis, and behind the last one some more that follow it."""
+    there = np.arange(count)
+    last = positions.shape[axis] - 1
+    beyond = np.maximum(there - last, 0)
+    return np.take(positions, np.minimum(there, last), axis=axis) + (beyond if axis else beyond[:, None])
 
 
 rotary = Subject(

@@ -31,7 +31,7 @@ def agrees_with_its_definition(rotary: Any, x: Inputs) -> Verdict:
 def agrees_at_every_size(rotary: Any, x: Inputs) -> Verdict:
     """The definition holds for every length, width, number of heads and size of the batch.
 
-    the definition, at T = 31 … 4097, D = 2 … 512, H and B = 4 … 71
+    the definition, at T = 31 … 4097, D = 2 … 1024, H and B = 4 … 71
 
     Why: kernels work on blocks of 32, 64 or 128, and what is left at the end goes another way.
     """
@@ -52,15 +52,18 @@ def agrees_far_out(rotary: Any, x: Inputs) -> Verdict:
 
 @law(rotary, VALUES, needs=("base",), after=NEAR)
 def follows_its_base(rotary: Any, x: Inputs) -> Verdict:
-    """The base that is given is used, and 10 000 where none is given.
+    """The base that is given is used, near and far out, and 10 000 where none is given.
 
-    rates base^(−2i/r) for base = 100, 10 000, 12 345.5, 12 345, 500 000 and 10⁶, whichever was used before
+    rates base^(−2i/r) for base = 100, 10 000, 12 345.5, 12 345, 500 000 and 10⁶, whichever was used before;
+    at positions up to 262 143 for 12 345 and 500 000
 
     Why: models for long contexts have a larger base. One that is ignored, or kept from the layer that
     came first, shows only as loss of quality.
     """
     bases = (100.0, 10_000.0, 12_345.5, 12_345.0, 500_000.0, None, 1_000_000.0)
-    return every(*(within(rotary(x.but(base=base))) for base in bases))
+    far = x.but(positions=x.rng("far positions").choice(FAR, x.positions.shape))
+    asked = [*(x.but(base=base) for base in bases), *(far.but(base=base) for base in (12_345.0, 500_000.0))]
+    return every(*(within(rotary(each)) for each in asked))
 
 
 @law(rotary, GRADIENTS, needs=("gradient",))
@@ -86,7 +89,7 @@ def its_gradient_is_the_inverse_rotation(rotary: Any, x: Inputs) -> Verdict:
     right length and the wrong direction, and training only slows down.
     """
     far = x.but(positions=x.rng("far positions").choice(FAR, x.positions.shape))
-    bases = [x.but(base=500_000.0)] if rotary.can("base") else []
+    bases = [far.but(base=500_000.0)] if rotary.can("base") else []
     g = x.noise("gradient of the output", x.x.shape)
     return every(*(within(rotary.gradient(each, g, ("x",))["x"]) for each in (x, far, *bases)))
 
@@ -102,7 +105,7 @@ def its_gradient_is_the_inverse_rotation(rotary: Any, x: Inputs) -> Verdict:
 def its_gradient_agrees_at_every_size(rotary: Any, x: Inputs) -> Verdict:
     """The gradient is turned back for every length, width, number of heads and size of the batch.
 
-    ∂⟨y, g⟩/∂x = R(−p) g, at T = 31 … 4097, D = 2 … 512, H and B = 4 … 71
+    ∂⟨y, g⟩/∂x = R(−p) g, at T = 31 … 4097, D = 2 … 1024, H and B = 4 … 71
 
     Why: the backward kernel is another launch with another grid. Tokens behind its last full block get
     a gradient that was never turned, and the forward pass is right.

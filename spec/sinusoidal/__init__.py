@@ -101,6 +101,7 @@ def every_size() -> Cases:
     """One case of every number of positions and every width about which a program may have ideas."""
     borders = (31, 32, 33, 64, 65, 127, 128, 129, 255, 256, 257, 513, 1025, 2049, 4097, 5001)
     lengths = [SinusoidalCase(None, length, 4, "arange", length) for length in borders]
+    very_long = [SinusoidalCase(None, length, 2, "arange", length) for length in (8193, 16_385)]
     widths = [SinusoidalCase(None, 3, width, "offset", width) for width in (*range(2, 66, 2), 100, 126, 128, 130)]
     very_wide = (256, 300, 384, 510, 512, 514, 768, 1024, 1026, 2050, 4098)
     wide = [SinusoidalCase(None, 2, width, "near", width) for width in very_wide]
@@ -108,7 +109,7 @@ def every_size() -> Cases:
     both = [SinusoidalCase(3, 257, 6, "near", 1), SinusoidalCase(33, 33, 34, "offset", 2)]
 
     def swept(claims: Claims) -> list[SinusoidalCase]:
-        return [*lengths, *widths, *wide, *(rows + both if "batched" in claims.can else ())]
+        return [*lengths, *very_long, *widths, *wide, *(rows + both if "batched" in claims.can else ())]
 
     return Cases(swept, cases().strategy)
 
@@ -143,8 +144,9 @@ def _simpler(x: Inputs) -> Iterator[Inputs]:
 
 
 def _others(x: Inputs) -> Iterator[Inputs]:
-    """Other positions, and another width."""
+    """Other positions, as many twice, and another width."""
     yield x.but(positions=x.positions[..., ::-1].copy() + 3)
+    yield x.but(positions=x.positions + 1)
     yield x.but(d_model=x.d_model + 2)
 
 

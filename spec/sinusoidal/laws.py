@@ -37,17 +37,21 @@ def follows_its_positions(sinusoidal: Any, x: Inputs) -> Verdict:
 
 @law(sinusoidal, STRUCTURE, needs=("batched",), after=("follows_its_positions",))
 def reads_every_row_of_positions(sinusoidal: Any, x: Inputs) -> Verdict:
-    """With positions [B,T], every row has the codes of its own positions.
+    """With positions [B,T], every row has the codes of its own positions, also where rows begin alike.
 
-    f(P)_b = f(P_b)
+    f(P)_b = f(P_b);  f(P')_bt = f(P)_bt behind a beginning that all rows of P' have from the first
 
-    Why: prompts of unequal lengths stand at unequal positions. A table that is made for the first row
-    and expanded is right in every test with one prompt.
+    Why: prompts of unequal lengths stand at unequal positions, and packed documents at other ones than
+    a single document that begins like them. A table that is made for the first row and expanded is right
+    in every test with one prompt.
     """
     if x.positions.ndim < 2 or x.size("B") < 2:
         return vacuous()
     alone = [sinusoidal(x.spelled(positions="T").but(positions=row)) for row in x.positions]
-    return consistent(sinusoidal(x), joined([each[None] for each in alone], 0))
+    whole, places = sinusoidal(x), np.arange(x.size("T"))
+    own = np.where(places > len(places) // 2, np.arange(x.size("B"))[:, None], 0)
+    alike = sinusoidal(x.but(positions=x.positions[own, places]))
+    return every(consistent(whole, joined([each[None] for each in alone], 0)), consistent(alike, whole[own, places]))
 
 
 @law(sinusoidal, STRUCTURE, after=("follows_its_positions",))
@@ -176,7 +180,7 @@ def agrees_with_its_definition(sinusoidal: Any, x: Inputs) -> Verdict:
 def agrees_at_every_size(sinusoidal: Any, x: Inputs) -> Verdict:
     """The definition holds for every width, every number of positions and every number of rows of them.
 
-    the definition, at d = 2 … 4098, T = 31 … 5001 and B = 7 … 129
+    the definition, at d = 2 … 4098, T = 31 … 16 385 and B = 7 … 129
 
     Why: widths that are no power of two or no multiple of 4 show halves that were rounded the other way,
     and long sequences meet the end of whatever was made beforehand.
@@ -208,48 +212,60 @@ def _channels(sinusoidal: Any, x: Inputs) -> int:
 
 @law(sinusoidal, VALUES, cases=cases(most=16, places="far"), after=NEAR, examples=0.5)
 def agrees_far_out(sinusoidal: Any, x: Inputs) -> Verdict:
-    """Positions up to 1 000 000 have their own codes.
+    """Positions up to 1 000 000 have their own codes, and so have they when a text grows until it is there.
 
-    the definition, at p = 255, 256, 257, 4096, 5000, 65 536, 262 143, 1 000 000 …
+    the definition, at p = 255, 256, 257, 4096, 5000, 65 536, 262 143, 1 000 000 …; and before that at
+    min(p, 8193), then at min(p, 32 768)
 
-    Why: the formula has no last position. Tables of 5000 rows do, 16 bits end at 65 535, and half
-    precision skips integers long before.
+    Why: the formula has no last position. Tables of 5000 rows do, unless they grow, 16 bits end at
+    65 535, and half precision skips integers long before.
     """
-    return within(sinusoidal(x))
+    stages = [x.but(positions=np.minimum(x.positions, last)) for last in (8193, 32_768)]
+    return every(*(within(sinusoidal(each)) for each in (*stages, x)))
 
 
 @law(sinusoidal, VALUES, needs=("fractional",), after=FAR_OUT)
 def reads_positions_between_integers(sinusoidal: Any, x: Inputs) -> Verdict:
-    """A fractional position has the code of that very position.
+    """A fractional position has the code of that very position, and a whole one that of the integer.
 
-    the definition, at p = 0, 1/4, 1/2 … 31 3/4, and behind 0 where negative ones are claimed
+    the definition, at p = 0, 1/4, 1/2 … 31 3/4, and behind 0 where negative ones are claimed;
+    f(p in a floating dtype) = f(p as an integer), for p = 1 … 10 000
 
     Why: timesteps of diffusion, stretched contexts and unevenly sampled series are no integers. Cutting
-    off the fraction puts several of them in one place.
+    off the fraction puts several of them in one place, and so does storing them in fewer bits.
     """
     quarters = x.but(positions=(x.positions % 128) / 4.0)
     # an index into a table refuses them by itself, which is an answer too
     if sinusoidal.refuses(quarters):
         return vacuous()
-    behind = quarters.but(positions=-quarters.positions)
-    found = within(sinusoidal(quarters))
-    return every(found, within(sinusoidal(behind))) if sinusoidal.can("negative") else found
+    behind = [quarters.but(positions=-quarters.positions)] if sinusoidal.can("negative") else []
+    whole = x.but(positions=np.rint(10.0 ** x.rng("timesteps").uniform(0, 4, x.positions.shape)))
+    integers = sinusoidal(x.but(positions=whole.positions.astype(np.int64)))
+    fractions = (within(sinusoidal(each)) for each in (quarters, *behind))
+    return every(*fractions, consistent(sinusoidal(whole), integers))
 
 
 @law(sinusoidal, VALUES, needs=("negative",), after=FAR_OUT)
 def mirrors_negative_positions(sinusoidal: Any, x: Inputs) -> Verdict:
-    """The code of −p has the sines of p with the other sign, and the same cosines.
+    """The code of −p has the sines of p with the other sign, and the same cosines, whatever stands beside it.
 
-    PE(−p, 2i) = −PE(p, 2i),   PE(−p, 2i + 1) = PE(p, 2i + 1)
+    PE(−p, 2i) = −PE(p, 2i),   PE(−p, 2i + 1) = PE(p, 2i + 1), for some of the positions of a call, near and far
 
-    Why: relative positions run both ways. As an index into a table, −1 is silently its last row.
+    Why: relative positions run both ways, from −T to T. As an index into a table, −1 is silently its last
+    row, and a table around 0 ends on two sides.
     """
-    behind = x.but(positions=-x.positions)
-    if sinusoidal.refuses(behind):
-        return vacuous()
-    mirrored = sinusoidal(behind)
-    (sin, cos), (minus_sin, same_cos) = waves(sinusoidal, x, sinusoidal(x)), waves(sinusoidal, x, mirrored)
-    return every(consistent(minus_sin, sin * -1.0), consistent(same_cos, cos), within(mirrored))
+    start = x.rng("far starts").choice(FAR, x.positions.shape)
+    sides = x.signs("sides", x.positions.shape).astype(np.int64)
+
+    def mirrored(ahead: Inputs) -> Verdict:
+        both = ahead.but(positions=sides * ahead.positions)
+        if sinusoidal.refuses(both):  # as the positions between integers
+            return vacuous()
+        found = sinusoidal(both)
+        (sin, cos), (turned, same_cos) = waves(sinusoidal, x, sinusoidal(ahead)), waves(sinusoidal, x, found)
+        return every(consistent(turned, sin * sides[..., None]), consistent(same_cos, cos), within(found))
+
+    return every(*(mirrored(x.but(positions=each)) for each in (x.positions, start)))
 
 
 def _at(codes: Output, index: Any) -> Output:
