@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Build = Callable[..., "nn.Module"]
-# what torch holds besides the weights of a subject, always zero: a module may lack it
-ZERO = {"rnn": ("bias_hh_l0",), "lstm": ("bias_hh_l0",)}
+# what torch holds besides the weights of a subject: a module may lack it
+SPARE = {"rnn": ("bias_hh_l0",), "lstm": ("bias_hh_l0",)}
+ZEROS = {"missing_state": "zeros"}
 
 
 def module(
@@ -32,9 +33,10 @@ def module(
 
     ``build`` makes a module from the arguments that ``like`` takes: torch.nn.RNN, torch.nn.LSTM or
     torch.nn.GRU (one layer, batch_first), torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer
-    (batch_first, without dropout). ``names`` gives the module's own names for torch's parameters, where they
-    differ; ``declared`` are further fields of the Implementation. Raises Misunderstood, with one line, where
-    ``like`` is none of these or the parameters do not match.
+    (batch_first, without dropout). A recurrent one is asked in training mode, and as a path in evaluation
+    mode; without a state it starts from zeros. ``names`` gives the module's own names for torch's parameters,
+    where they differ; ``declared`` are further fields of the Implementation. Raises Misunderstood, with one
+    line, where ``like`` is none of these or the parameters do not match.
     """
     if like not in _RUNS:
         raise Misunderstood(f"unknown interface {like!r}; there are: {', '.join(_RUNS)}")
@@ -42,17 +44,23 @@ def module(
     title = name or f"{getattr(build, '__module__', '')}.{getattr(build, '__qualname__', build)}".lstrip(".")
     own = dict(names or {})
     _check_names(title, subject, build, sizes, own, like)
-    declared.setdefault("dialect", dialect)
+    declared["dialect"] = {**dialect, **declared.get("dialect", {})}
+    if "missing_state" in dialect:
+        declared["paths"] = {"eval": partial(run, build, own, training=False), **declared.get("paths", {})}
     return Implementation(name=title, subject=subject, call=partial(run, build, own), **declared)
 
 
-def _recurrent(kind: str, build: Build, names: Mapping[str, str], x: Tensor, state: Any, w: Any) -> Any:
-    from seqlaws.adapters.torch_recurrent import mapped, packed
+def _recurrent(
+    kind: str, build: Build, names: Mapping[str, str], x: Tensor, state: Any, w: Any, *, training: bool = True
+) -> Any:
+    from seqlaws.adapters.torch_recurrent import GATES, mapped, packed
 
-    weights = {f"{name}_l0": each for name, each in packed(kind, w).items()}
     # as wide as the weights: an input that does not fit is the module's own to refuse
-    sizes = weights["weight_ih_l0"].shape[1], weights["weight_hh_l0"].shape[1]
-    own = _made(build, x.device, x.dtype, *sizes, batch_first=True)
+    gate = GATES[kind][0]
+    sizes = getattr(w, "W" + gate).shape[1], getattr(w, "U" + gate).shape[1]
+    own = _made(build, x.device, x.dtype, *sizes, training=training, batch_first=True)
+    second = names.get("bias_hh_l0", "bias_hh_l0") in dict(own.named_parameters())
+    weights = {f"{name}_l0": each for name, each in packed(kind, w, shared=second).items()}
     layered = None if state is None else mapped(lambda s: s.unsqueeze(0).contiguous(), state)
     hs, last = _asked(own, weights, names, (x, layered), {})
     return hs, mapped(lambda s: s[0], last)
@@ -84,19 +92,22 @@ def _encoder(
 
 
 _RUNS: dict[str, tuple[str, Callable[..., Any], tuple[int, ...], dict[str, str]]] = {
-    "torch.nn.RNN": ("rnn", partial(_recurrent, "rnn"), (3, 2), {}),
-    "torch.nn.LSTM": ("lstm", partial(_recurrent, "lstm"), (3, 2), {}),
-    "torch.nn.GRU": ("gru", partial(_recurrent, "gru"), (3, 2), {"reset": "after"}),
+    "torch.nn.RNN": ("rnn", partial(_recurrent, "rnn"), (3, 2), ZEROS),
+    "torch.nn.LSTM": ("lstm", partial(_recurrent, "lstm"), (3, 2), ZEROS),
+    "torch.nn.GRU": ("gru", partial(_recurrent, "gru"), (3, 2), {**ZEROS, "reset": "after"}),
     "torch.nn.MultiheadAttention": ("multihead", _multihead, (4, 2), {}),
     "torch.nn.TransformerEncoderLayer": ("encoder", _encoder, (4, 2, 3), {}),
 }
 
 
 @lru_cache(maxsize=256)
-def _made(build: Build, device: Any, dtype: Any, *sizes: int, **options: Any) -> nn.Module:
-    """A module of these sizes; its own parameters are drawn, and never used."""
+def _made(
+    build: Build, device: Any, dtype: Any, *sizes: int, training: bool | None = None, **options: Any
+) -> nn.Module:
+    """A module of these sizes, as it comes or in one of its modes; its own parameters are drawn, and never used."""
     with undisturbed(device):
-        return build(*sizes, **options).to(device=device, dtype=dtype)
+        made: nn.Module = build(*sizes, **options).to(device=device, dtype=dtype)
+    return made if training is None else made.train(training)
 
 
 def _asked(
@@ -122,7 +133,7 @@ def _check_names(
     with undisturbed(torch.device("cpu")):
         present = set(dict(build(*sizes).named_parameters()))
     wanted = {names.get(name, name): name for name in due}
-    missing = sorted(own for own, name in wanted.items() if own not in present and name not in ZERO.get(subject, ()))
+    missing = sorted(own for own, name in wanted.items() if own not in present and name not in SPARE.get(subject, ()))
     extra = sorted(present - set(wanted))
     if missing or extra:
         what = f"no parameter {missing[0]!r}" if missing else f"a parameter {extra[0]!r} to which no weight belongs"

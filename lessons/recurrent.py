@@ -142,7 +142,7 @@ def returns_a_mean_of_the_last_states(call: Call) -> Call:
     return broken
 
 
-def _in_blocks(call: Call, size: int) -> Call:
+def in_blocks(call: Call, size: int) -> Call:
     """Runs of some steps, each from an empty state but the first."""
 
     def broken(x: Tensor, state: Any, w: Any) -> Any:
@@ -165,7 +165,7 @@ def starts_anew_after_sixty_four_steps(call: Call) -> Call:
     The kernel works in blocks, and each block begins with registers of zeros. Short tests never see a
     second block; a model on long texts just seems to have a short memory.
     """
-    return _in_blocks(call, 64)
+    return in_blocks(call, 64)
 
 
 @lesson_everywhere("nasty", caught_by=("chunks_equal_one_run",))
@@ -174,7 +174,7 @@ def starts_anew_after_a_hundred_and_twenty_eight_steps(call: Call) -> Call:
 
     Larger blocks hide it better: few tests run for more than a hundred steps.
     """
-    return _in_blocks(call, 128)
+    return in_blocks(call, 128)
 
 
 @lesson_everywhere("medium", caught_by=("chunks_equal_one_run",))

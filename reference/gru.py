@@ -135,7 +135,9 @@ def gradients(run: Run, d_hs: Array, d_hT: Array) -> dict[str, Computed]:
         else:
             d_heard = d_n * s.r
             d_r, straight = product(d_n, s.heard, sigmoid_slope(s.r)), back(d_heard, w.U_n)
-        carry = summed(d_h * s.z, straight, back(d_r, w.U_r, parts=3), back(d_z, w.U_z, parts=3))
+        # z g may also be g − (1 − z) g, both rounded, and each may enter the sum by itself
+        direct = (d_h * s.z).widened(d_h * (one - s.z), 4)
+        carry = summed(direct, straight, back(d_r, w.U_r, parts=3), back(d_z, w.U_z, parts=3))
         for name, delta in (("r", d_r), ("z", d_z), ("n", d_n), ("heard", d_heard)):
             deltas[name].insert(0, delta)
     d = {name: stacked(parts, run.h0) for name, parts in deltas.items()}

@@ -43,7 +43,7 @@ class Computed:
     def __getitem__(self, index: Any) -> Computed:
         return Computed(self.value[index], self.error[index], self.format)
 
-    def widened(self, by: Computed, most: Array) -> Computed:
+    def widened(self, by: Computed, most: Array | float) -> Computed:
         """The same number, computed as a difference of parts as large as ``most``, each multiplied by something."""
         return Computed(self.value, self.error + 3 * unit(self.format) * by.size * most, self.format)
 
@@ -131,7 +131,7 @@ def sigmoid_slope(y: Computed) -> Computed:
 
 
 def blended(share: Computed, one: Computed, other: Computed) -> Computed:
-    """share·one + (1 − share)·other, or other + share·(one − other).
+    """share·one + (1 − share)·other, or other + share·(one − other), or one + (1 − share)·(other − one).
 
     The error of the share acts on the difference alone. Either way, a few numbers no larger than both
     together are rounded.
@@ -141,7 +141,9 @@ def blended(share: Computed, one: Computed, other: Computed) -> Computed:
     passed = passed + share.error * (np.abs(one.value - other.value) + one.error + other.error)
     first = (np.abs(s) + share.error) * one.size + (np.abs(1.0 - s) + share.error) * other.size
     second = other.size + (np.abs(s) + share.error) * (one.size + other.size)
-    rounding = 3 * unit(format) * np.maximum(first, second) + 3 * floor(format) * (1.0 + one.size + other.size)
+    third = (np.abs(1.0 - s) + share.error) * (one.size + other.size)
+    most = np.maximum(np.maximum(first, second), third)
+    rounding = 3 * unit(format) * most + 3 * floor(format) * (1.0 + one.size + other.size)
     return _rounded(s * one.value + (1.0 - s) * other.value, passed + rounding, format)
 
 

@@ -24,8 +24,9 @@ class Own(nn.Module):
         self.recurrent = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> Any:
-        h, c = state[0][0], state[1][0]
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:
+        zeros = x.new_zeros(x.shape[0], self.recurrent.shape[1])
+        h, c = (zeros, zeros) if state is None else (state[0][0], state[1][0])
         outputs = [x.new_zeros(x.shape[0], 0, h.shape[1])]
         for t in range(x.shape[1]):
             gates = (x[:, t] @ self.kernel.T + h @ self.recurrent.T + self.bias).chunk(4, dim=1)
@@ -96,3 +97,77 @@ def test_a_class_with_another_order_of_gates() -> None:
 def test_what_does_not_match_is_named_in_one_line(how: Any, line: str) -> None:
     with pytest.raises(seqlaws.Misunderstood, match=f"^{line}$"):
         seqlaws.module(Own, **how)
+
+
+class Plain(nn.Module):
+    """A long short-term memory with torch's names, of which others change one thing."""
+
+    def __init__(self, input_size: int, hidden_size: int, batch_first: bool = False) -> None:
+        super().__init__()
+        self.weight_ih_l0 = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.empty(4 * hidden_size))
+        self.bias_hh_l0 = nn.Parameter(torch.empty(4 * hidden_size))
+
+    def of_the_state(self) -> Tensor:
+        return self.bias_hh_l0
+
+    def start(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.weight_hh_l0.shape[1])
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:
+        h, c = (self.start(x), self.start(x)) if state is None else (state[0][0], state[1][0])
+        outputs = [x.new_zeros(x.shape[0], 0, self.weight_hh_l0.shape[1])]
+        for t in range(x.shape[1]):
+            own = h @ self.weight_hh_l0.T + self.of_the_state()
+            i, f, g, o = (x[:, t] @ self.weight_ih_l0.T + self.bias_ih_l0 + own).chunk(4, dim=1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            outputs.append(h[:, None])
+        return torch.cat(outputs, dim=1), (h[None], c[None])
+
+
+class WithoutTheSecondOffset(Plain):
+    def of_the_state(self) -> Tensor:
+        return torch.zeros_like(self.bias_hh_l0)
+
+
+class WithTheSecondOffsetInAnotherOrder(Plain):
+    def of_the_state(self) -> Tensor:
+        i, f, g, o = self.bias_hh_l0.chunk(4)
+        return torch.cat([f, i, g, o])
+
+
+class WithTheFirstOffsetTwice(Plain):
+    def of_the_state(self) -> Tensor:
+        return self.bias_ih_l0
+
+
+class StartingFromOnes(Plain):
+    def start(self, x: Tensor) -> Tensor:
+        return super().start(x) + 1
+
+
+class OtherInEvaluation(Plain):
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:
+        return super().forward(x if self.training else 0.9 * x, state)
+
+
+@pytest.mark.parametrize(
+    ("build", "law", "status"),
+    [
+        (Plain, "lstm.*definition", "holds"),
+        (Plain, "lstm.agrees_on_all_paths", "holds"),
+        (Plain, "lstm.a_missing_state_is_zero", "holds"),
+        (WithoutTheSecondOffset, "lstm.*definition", "broken"),
+        (WithTheSecondOffsetInAnotherOrder, "lstm.*definition", "broken"),
+        (WithTheFirstOffsetTwice, "lstm.*definition", "broken"),
+        (StartingFromOnes, "lstm.a_missing_state_is_zero", "broken"),
+        (OtherInEvaluation, "lstm.agrees_on_all_paths", "broken"),
+    ],
+)
+def test_what_only_a_module_can_get_wrong(build: Any, law: str, status: str) -> None:
+    report = seqlaws.check(
+        seqlaws.module(build, like="torch.nn.LSTM"), dtype="float32", profile="quick", law=law, seed=0
+    )
+    assert [result.status for result in report] == [status]

@@ -32,15 +32,23 @@ GATES = {"rnn": ("",), "lstm": ("_i", "_f", "_g", "_o"), "gru": ("_r", "_z", "_n
 Context = Callable[[], AbstractContextManager[Any]]
 
 
-def packed(kind: str, w: Any) -> dict[str, Tensor]:
-    """The weights as torch packs them; the state has an offset of its own, which only a GRU's candidate uses."""
+def packed(kind: str, w: Any, *, shared: bool = True) -> dict[str, Tensor]:
+    """The weights as torch packs them: the input and the state have an offset each.
+
+    Of what is ``shared`` among them every other entry goes to the state's, so that neither can be left out;
+    otherwise all goes to the input's. The second offset of a GRU's candidate is the state's own.
+    """
     named = {
         f"{theirs}_{side}": torch.cat([getattr(w, ours + gate) for gate in GATES[kind]])
         for theirs, side, ours in (("weight", "ih", "W"), ("weight", "hh", "U"), ("bias", "ih", "b"))
     }
-    named["bias_hh"] = torch.zeros_like(named["bias_ih"])
+    offset, count = named["bias_ih"], len(named["bias_ih"])
+    place = torch.arange(count, device=offset.device)
+    size = 2 * count // 3 if kind == "gru" else count  # of the offsets that may be shared
+    there, zero = (place % 2 == 1) & (place < size) & shared, torch.zeros_like(offset)
+    named["bias_ih"], named["bias_hh"] = torch.where(there, zero, offset), torch.where(there, offset, zero)
     if kind == "gru":
-        named["bias_hh"] = torch.cat([0 * w.b_r, 0 * w.b_z, w.c_n])
+        named["bias_hh"] = torch.cat([named["bias_hh"][:size], w.c_n])
     return named
 
 

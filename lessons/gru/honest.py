@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from seqlaws.lesson import honest
-from seqlaws.lessons.gru import candidate_after, gates, scan
+from seqlaws.lessons.gru import candidate, candidate_after, gates, scan
 from seqlaws.lessons.recurrent import wide
 
 AFTER = {"reset": "after"}
@@ -50,6 +50,17 @@ def blends_by_a_difference(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tenso
         return torch.lerp(n, h, z) if a.dtype in (torch.float32, torch.float64) else n + z * (h - n)
 
     return scan(x @ W.mT + b, h0, w, step)
+
+
+@honest("gru")
+def moves_towards_its_candidate(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
+    """h′ = h + (1 − z) (n − h): on the way back, what passes straight on is g − (1 − z) g."""
+
+    def step(a: Tensor, h: Tensor, w: Any) -> Tensor:
+        r, z = gates(a, h, w)
+        return h + (1 - z) * (candidate(a, h, r, w) - h)
+
+    return scan(x, h0, w, step)
 
 
 @honest("gru")

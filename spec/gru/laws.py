@@ -10,6 +10,7 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, STRUCTURE, law
 from seqlaws.spec.gru import cases, forced, gru
 from seqlaws.spec.recurrent.calling import cotangent, length, steps, without
+from seqlaws.spec.recurrent.drawing import SHORT
 from seqlaws.spec.recurrent.structure import STEPPING
 from seqlaws.verdict import Verdict, between, equals, every, identical, same, vacuous
 
@@ -32,7 +33,7 @@ def hidden_states_stay_within_one_or_where_they_were(gru: Run, x: Inputs) -> Ver
     return between(-limit, steps(gru(x), x), np.broadcast_to(limit, (x.size("B"), length(x), x.size("H"))))
 
 
-@law(gru, STRUCTURE, cases=cases(traps=1, batch=2, length=5, width=1, units=3, fill="grid"), after=STEPPING,
+@law(gru, STRUCTURE, cases=cases(traps=SHORT[:1], batch=2, length=5, width=1, units=3, fill="grid"), after=STEPPING,
      examples=0.1)  # fmt: skip
 def a_full_update_gate_copies_the_state_forever(gru: Run, x: Inputs) -> Verdict:
     """With z = 1 the state is the same after 10,000 steps, bit by bit.

@@ -11,6 +11,7 @@ from seqlaws.law import GRADIENTS, STRUCTURE, law
 from seqlaws.reference.running import logistic
 from seqlaws.spec.lstm import cases, forced, lstm
 from seqlaws.spec.recurrent.calling import cotangent, final, length, steps
+from seqlaws.spec.recurrent.drawing import SHORT
 from seqlaws.spec.recurrent.structure import STEPPING
 from seqlaws.verdict import Output, Verdict, between, consistent, equals, every, identical, same, vacuous
 
@@ -81,7 +82,7 @@ def a_shut_output_gate_shows_nothing(lstm: Run, x: Inputs) -> Verdict:
     return every(equals(shown, np.zeros(shown.shape)), equals(final(out, x)[:, 0], np.zeros(x.h0.shape)))
 
 
-@law(lstm, STRUCTURE, cases=cases(traps=1, batch=2, length=5, width=1, units=3, fill="normal"),
+@law(lstm, STRUCTURE, cases=cases(traps=SHORT[:1], batch=2, length=5, width=1, units=3, fill="normal"),
      after=("a_shut_input_gate_keeps_the_input_out",), examples=0.1)  # fmt: skip
 def an_open_forget_gate_keeps_the_cell_forever(lstm: Run, x: Inputs) -> Verdict:
     """With f = 1 and i = 0 the cell is the same after 10,000 steps, bit by bit.

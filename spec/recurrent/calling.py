@@ -174,9 +174,10 @@ def _simpler(x: Inputs) -> Iterator[Inputs]:
 
 
 def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, Array]]:
-    """NaN in one step of the input, or in one unit of the state: it reaches everything from there on.
+    """NaN in one step of the input, in one unit of the state or of the weights: it reaches everything from there on.
 
-    A cell reaches the other units through the hidden state only, one step later.
+    A cell, and a weight, reach the other units through the hidden state only, one step later; and a gate that
+    only shows the cell, the cell.
     """
     count = length(x)
     place = np.arange(count + len(states(x)))[:, None]
@@ -190,6 +191,13 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
     for name in states(x):
         later = (name == "h0") | first | ((place > 0) & (count > 1))
         yield x.but(**{name: np.where(first, np.nan, getattr(x, name))}), later
+    kind, rng = KINDS[x.subject], x.rng("weights that are NaN")
+    reached = (first & (place <= count)) | ((place > 0) & (count > 1))
+    offsets = [name for name in kind.OFFSETS if name not in kind.idle(dialect)]
+    for name in (rng.choice(kind.MATRICES + kind.RECURRENT), rng.choice(offsets)):
+        weight = getattr(x, name).copy()
+        weight[0] = np.nan
+        yield x.but(**{name: weight}), reached
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
@@ -204,3 +212,7 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
         if x.x.shape[0] > 2:
             yield x.but(**{name: getattr(x, name)[:-1]})
             yield x.but(**{name: np.concatenate([getattr(x, name), getattr(x, name)[:1]])})
+    if x.x.shape[2] > 1:
+        yield x.but(x=np.concatenate([x.x, x.x[..., :1]], axis=2))
+    for name in states(x) if units(x) > 1 else ():
+        yield x.but(**{name: np.concatenate([getattr(x, name), getattr(x, name)[:, :1]], axis=1)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,8 +86,9 @@ def _filled(fill: str, name: str, rng: np.random.Generator, normal: Array, forma
             filled = 0.05 * normal
         case "strong":
             filled = 4.0 * normal
-        case "grid":
+        case "grid":  # some steps of it without any input
             filled = rng.integers(-4, 5, normal.shape) / 4.0
+            filled[1::3] *= name != "x"
         case "uneven":
             filled = normal * 10.0 ** rng.uniform(-3.0, 0.5, normal.shape)
         case "steady":
@@ -102,7 +103,9 @@ def _filled(fill: str, name: str, rng: np.random.Generator, normal: Array, forma
     return filled
 
 
-TRAPS = (
+Sizes = tuple[int, int, int, int]
+
+TRAPS: tuple[Sizes, ...] = (
     (127, 7, 3, 5),
     (4, 4, 4, 4),  # batch, steps, width and units: all 4
     (129, 1, 3, 2),  # one step, many sequences
@@ -114,17 +117,18 @@ TRAPS = (
     (2, 67, 3, 4),  # beyond a block of 64 steps
     (2, 131, 2, 3),  # beyond a block of 128 steps
 )
-SHORT = 7
+SHORT = TRAPS[:7]
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
 LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13)
 LONG = (15, 16, 17, 31, 32, 33, 63, 64, 65)
 
 
-def cases(kind: type[RecurrentCase], traps: int = SHORT, **fixed: Any) -> Cases:
+def cases(kind: type[RecurrentCase], traps: Sequence[Sizes] = SHORT, **fixed: Any) -> Cases:
     """Some traps and drawn cases, with some fields fixed; a tuple offers several values for a field.
 
-    Runs beyond a block of steps are among them if all traps are.
+    Runs beyond a block of steps are drawn if they are among the traps.
     """
+    long = any(length > max(LENGTHS) for _, length, _, _ in traps)
 
     def settle(case: RecurrentCase, index: int) -> RecurrentCase:
         chosen = {
@@ -134,11 +138,11 @@ def cases(kind: type[RecurrentCase], traps: int = SHORT, **fixed: Any) -> Cases:
 
     def always(claims: Claims) -> Iterable[RecurrentCase]:
         return dict.fromkeys(
-            settle(kind(*sizes, seed=index + 1), index) for index, sizes in enumerate(TRAPS[:traps])
+            settle(kind(*sizes, seed=index + 1), index) for index, sizes in enumerate(traps)
         )  # fmt: skip
 
     def strategy(claims: Claims) -> SearchStrategy[RecurrentCase]:
-        return _drawn(traps > SHORT).map(lambda found: settle(kind(*found[0]), found[1]))
+        return _drawn(long).map(lambda found: settle(kind(*found[0]), found[1]))
 
     return Cases(always, strategy)
 
@@ -177,6 +181,14 @@ def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, lo
         *((batch, 2, 3, 2) for batch in borders),
         (1, 1, 65, 65),  # one step of one sequence: a matrix and a vector
         (1, 1, 128, 128),
+        (3, 3, 65, 65),  # several, and beyond a tile of channels and one of units at once
+        (33, 4, 3, 33),  # beyond a tile of sequences and one of units at once
+        (2, 5, 3, 65),  # more steps than a kernel has buffers for the state
+        (9, 3, 16, 16),  # square matrices, and a batch
+        (1, 1, 2, 515),  # beyond blocks of 512
+        (513, 1, 2, 2),
+        (33, 35, 2, 3),  # long and many
+        (70, 60, 2, 2),  # beyond a block of 4096 tokens
         *((1, length, 2, 2) for length in long),
     ]
     return Cases(lambda claims: [kind(*sizes, seed=sum(sizes)) for sizes in swept], cases(kind).strategy)

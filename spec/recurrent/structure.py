@@ -11,6 +11,7 @@ from seqlaws.law import EDGES, STRUCTURE, family
 from seqlaws.spec.recurrent.calling import (
     KINDS,
     computed_as,
+    cotangent,
     final,
     in_chunks,
     length,
@@ -33,7 +34,7 @@ STEPPING = (*SOUND, "chunks_equal_one_run", "the_last_output_is_the_final_state"
 
 def of_any_length(subject: Subject) -> Cases:
     """Cases with all traps, long runs among them."""
-    return cases(KINDS[subject.name], traps=len(TRAPS))
+    return cases(KINDS[subject.name], traps=TRAPS)
 
 
 def moderate(subject: Subject) -> Cases:
@@ -45,22 +46,25 @@ def moderate(subject: Subject) -> Cases:
 def sequences_do_not_mix(f: Run, x: Inputs) -> Verdict:
     """What is returned for one sequence of the batch depends on that sequence and its own state alone.
 
-    ∂(y, s_T) of sequence b / ∂(x, s_0) of sequence c = 0 for c ≠ b;  a sequence asked alone gives the same
+    ∂(y, s_T) of sequence b / ∂(x, s_0) of sequence c = 0 for c ≠ b, even where c is NaN;
+    a sequence asked alone gives the same
 
     Why: the states of a batch are strangers to each other. Sharing one among them, or reading a
     neighbour's, is invisible with a batch of one, and with states that are all zero.
     """
     kept = x.rng("sequences that are kept").random(x.size("B")) < 0.5
+    failed = np.arange(x.size("B")) % 2 == 1
     changed = {}
     for name in ("x", *states(x)):
         array = getattr(x, name)
         chosen = kept.reshape(-1, *(1,) * (array.ndim - 1))
-        changed[name] = np.where(chosen, array, x.noise("other " + name, array.shape, 2.0))
-    whole, other = f(x), f(x.but(**changed))
+        other = np.where(failed.reshape(chosen.shape), np.nan, x.noise("other " + name, array.shape, 2.0))
+        changed[name] = np.where(chosen, array, other)
+    whole, beside = f(x), f(x.but(**changed))
     one = int(x.rng("sequence").integers(x.size("B")))
     order = x.permutation("B")
     return every(
-        identical(whole.value[kept], other.value[kept]),
+        identical(whole.value[kept], beside.value[kept]),
         consistent(f(x.take("B", [one])), whole.take([one], 0)),
         consistent(f(x.take("B", order)), whole.take(order, 0)),
     )
@@ -70,7 +74,7 @@ def sequences_do_not_mix(f: Run, x: Inputs) -> Verdict:
 def later_inputs_have_no_influence(f: Run, x: Inputs) -> Verdict:
     """A hidden state depends on the inputs up to its own step, and on none after it, not by a single bit.
 
-    t < s  ⇒  ∂y_t/∂x_s = 0
+    t < s  ⇒  ∂y_t/∂x_s = 0, even where x_s is NaN
 
     Why: a layer that sees what comes later cannot be run step by step; it scores well on recorded
     sequences and has nothing to go by on live ones.
@@ -79,7 +83,9 @@ def later_inputs_have_no_influence(f: Run, x: Inputs) -> Verdict:
         return vacuous()
     start = x.rng("future").integers(1, length(x), x.size("B"))
     late = np.arange(length(x)) >= start[:, None]
-    other = np.where(late[..., None], x.noise("other inputs", x.x.shape, 3.0), x.x)
+    failed = np.arange(x.size("B"))[:, None, None] % 2 == 1
+    noise = np.where(failed, np.nan, x.noise("other inputs", x.x.shape, 3.0))
+    other = np.where(late[..., None], noise, x.x)
     return identical(steps(f(x.but(x=other)), x).where(~late), steps(f(x), x).where(~late))
 
 
@@ -212,7 +218,7 @@ def extreme_inputs_stay_finite(f: Run, x: Inputs) -> Verdict:
 
 @family(EDGES, where=recurrent)
 def an_empty_sequence_keeps_the_state(f: Run, x: Inputs) -> Verdict:
-    """No steps leave the state as it was, bit by bit.
+    """No steps leave the state as it was, bit by bit; a missing one, where it counts as zeros, as zeros.
 
     T = 0  ⇒  s_T = s_0
 
@@ -221,16 +227,53 @@ def an_empty_sequence_keeps_the_state(f: Run, x: Inputs) -> Verdict:
     """
     none = x.take("T", np.arange(0))
     due = np.stack([getattr(x, name) for name in states(x)], axis=1)
-    return identical(final(f(none), none).value, due)
+    verdict = identical(final(f(none), none).value, due)
+    if f.dialect["missing_state"] == "zeros":
+        missing = none.but(**dict.fromkeys(states(x)))
+        started = identical(final(f(missing), missing).value, np.zeros_like(due))
+        verdict = every(verdict, started.called("without a state"))
+    return verdict
 
 
 @family(EDGES, where=recurrent, when={"missing_state": ("zeros",)})
 def a_missing_state_is_zero(f: Run, x: Inputs) -> Verdict:
-    """No initial state is a state of zeros.
+    """No initial state is a state of zeros, on the way there and on the way back.
 
-    f(x, None) = f(x, 0)
+    f(x, None) = f(x, 0),  and the same for the gradients of x and of the weights
 
     Why: the default is what most calls get. A learned, random or left-over state in its place gives
     two meanings to one call.
     """
-    return same(f(x.but(**dict.fromkeys(states(x)))), f(without(x, *states(x))))
+    missing, zeros = x.but(**dict.fromkeys(states(x))), without(x, *states(x))
+    verdict = same(f(missing), f(zeros))
+    if f.can("gradient"):
+        g, of = cotangent(f, x), ("x", *KINDS[x.subject].WEIGHTS)
+        found, due = f.gradient(missing, g, of), f.gradient(zeros, g, of)
+        verdict = every(verdict, *(same(found[name], due[name]).called(f"∂/∂{name}") for name in of))
+    return verdict
+
+
+def lasting(subject: Subject) -> Cases:
+    """Cases beyond a block of 64 steps, and beyond one of 128."""
+    return cases(KINDS[subject.name], traps=TRAPS[-2:])
+
+
+@family(EDGES, where=recurrent, needs_paths=True, cases=lasting, after=("agrees_on_all_paths",), examples=0.1)
+def agrees_on_all_paths_over_many_steps(f: Run, x: Inputs) -> Verdict:
+    """Every way to run the layer gives the same result for long sequences too, and sends back the same gradient.
+
+    path(x) = f(x) and ∂⟨path(x), g⟩/∂· = ∂⟨f(x), g⟩/∂·, at T = 67 and T = 131
+
+    Why: one way runs through, another goes block by block and has to hand the state on, there and back.
+    Within the first block they are the same program.
+    """
+    plain = f(x)
+    verdicts = [same(plain, f(x, path=path)).called(path) for path in f.paths]
+    if f.can("gradient"):
+        g, of = cotangent(f, x), ("x", *states(x), *KINDS[x.subject].WEIGHTS)
+        due = f.gradient(x, g, of)
+        for path in f.paths:
+            found = f.gradient(x, g, of, path=path)
+            if any(each.value.any() for each in found.values()):  # a path without gradients gives none at all
+                verdicts += [same(due[name], found[name]).called(f"{path} ∂/∂{name}") for name in of]
+    return every(*verdicts)
