@@ -21,10 +21,11 @@ import numpy as np
 from seqlaws.clock import Clock
 from seqlaws.errors import Misbehaviour
 from seqlaws.formats import FORMATS, Array
-from seqlaws.frames import Frame, NumpyFrame, TorchFrame
+from seqlaws.frames import Frame, NumpyFrame
 from seqlaws.implementation import Implementation
 from seqlaws.inputs import Inputs
 from seqlaws.pieces import axes_of, join, split
+from seqlaws.torch_frame import TorchFrame
 from seqlaws.verdict import Output, per_entry
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqlaws.formats import Array
-from seqlaws.frames import LAYOUTS
 from seqlaws.inputs import Inputs
+from seqlaws.layouts import LAYOUTS
 from seqlaws.subject import Cases
 from seqlaws.verdict import Output, Verdict, every, same
 

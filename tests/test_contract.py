@@ -11,11 +11,13 @@ import torch
 
 from seqlaws.catalogue import load_laws, load_subject, subject_names
 from seqlaws.formats import DTYPES, FORMATS, Array
-from seqlaws.frames import LAYOUTS, Frame, NumpyFrame, TorchFrame
+from seqlaws.frames import Frame, NumpyFrame
 from seqlaws.implementation import Implementation
 from seqlaws.judge import judge_laws
+from seqlaws.layouts import LAYOUTS
 from seqlaws.result import Result
 from seqlaws.subject import nothing
+from seqlaws.torch_frame import TorchFrame
 
 GATES = ["answers_in_kind", "leaves_its_inputs_alone", "repeats_itself", "forgets_earlier_calls"]
 HOOKS = {"free_axes": "accepts_none_and_one", "with_nan": "shows_nan", "malformed": "refuses_malformed_input"}

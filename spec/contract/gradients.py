@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqlaws.errors import Misbehaviour
-from seqlaws.frames import LAYOUTS
 from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, GRADIENTS, family
+from seqlaws.layouts import LAYOUTS
 from seqlaws.pieces import alone
 from seqlaws.subject import nothing
 from seqlaws.variants import (

@@ -1,0 +1,53 @@
+"""Layouts: how the numbers of an array lie in memory. All layouts of one array hold equal numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seqlaws.formats import Array
+
+LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed")
+
+
+def first_along(array: Array, axes: tuple[int, ...]) -> Array:
+    """The first index along some axes, which are kept."""
+    return array[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))]
+
+
+def laid_out(tensor: Any, layout: str) -> Any:
+    """The same numbers, laid out otherwise; works for arrays and tensors alike."""
+    if layout == "contiguous" or tensor.ndim == 0:
+        return tensor
+    if layout == "transposed" and tensor.ndim >= 2:
+        return _copy(tensor.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if layout == "swapped" and tensor.ndim >= 3:
+        return _copy(tensor.swapaxes(-3, -2)).swapaxes(-3, -2)
+    if tensor.shape[-1] == 0:
+        return tensor
+    # what lies beside and between the numbers are others, so that a wrong address reads wrong numbers
+    other = _turned_around(tensor)
+    if layout == "strided":
+        return _stacked([tensor, other]).reshape(*tensor.shape[:-1], -1)[..., ::2]
+    # as queries, keys and values lie in one packed buffer
+    return _stacked([other, tensor, other], -2).reshape(*tensor.shape[:-1], -1)[
+        ..., tensor.shape[-1] : 2 * tensor.shape[-1]
+    ]
+
+
+def _copy(tensor: Any) -> Any:
+    return tensor.copy() if isinstance(tensor, np.ndarray) else tensor.contiguous().clone()
+
+
+def _turned_around(tensor: Any) -> Any:
+    """The same numbers in reverse order along every axis."""
+    return np.flip(tensor) if isinstance(tensor, np.ndarray) else tensor.flip(tuple(range(tensor.ndim)))
+
+
+def _stacked(tensors: list[Any], axis: int = -1) -> Any:
+    if isinstance(tensors[0], np.ndarray):
+        return np.stack(tensors, axis)
+    import torch
+
+    return torch.stack(tensors, axis)
