@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqlaws.lesson import lesson
 from seqlaws.lessons.encoder import attend, plain, scored
@@ -179,4 +180,17 @@ def reads_a_mask_of_sixty_four_keys(x: Tensor, w: Any, *, mask: Tensor | None = 
     if mask is not None and mask.shape[-1] > 64:
         rest = torch.ones_like(mask[..., 64:]) if mask.dtype == torch.bool else torch.zeros_like(mask[..., 64:])
         mask = torch.cat([mask[..., :64], rest], dim=-1)
+    return plain(x, w, mask=mask, **options)
+
+
+@lesson("encoder", "nasty", caught_by=("refuses_malformed_input",))
+def shows_tokens_that_a_short_mask_leaves_out(
+    x: Tensor, w: Any, *, mask: Tensor | None = None, **options: Any
+) -> Tensor:
+    """A mask for fewer tokens than there are is filled up with visible ones.
+
+    Meant for tokens that are put before a text. A mask for the wrong batch opens its padding.
+    """
+    if mask is not None and 1 < mask.shape[-1] < x.shape[1]:
+        mask = F.pad(mask, (0, x.shape[1] - mask.shape[-1]), value=mask.dtype == torch.bool)
     return plain(x, w, mask=mask, **options)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqlaws.lesson import lesson
-from seqlaws.lessons.multihead import attend, merge, plain, probabilities, with_weights
+from seqlaws.lessons.multihead import attend, merge, plain, probabilities, split, with_weights
 
 
 @lesson("multihead", "medium", caught_by=("queries_are_independent",), incident="rish-16/tokenlearner-pytorch#1")
@@ -203,3 +204,22 @@ def scales_the_queries_before_their_bias(query: Tensor, key: Tensor, value: Tens
     """
     root = math.sqrt(query.shape[2] // options["num_heads"])
     return plain(query, key, value, with_weights(w, b_q=w.b_q * root), **options)
+
+
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+def leaves_out_what_heads_do_not_divide(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
+    """Where the width is no multiple of the heads, the features that are left over are left out.
+
+    A width of 10 and 3 heads is a typing error in a configuration. It trains, on nine tenths.
+    """
+
+    def whole(x: Tensor, num_heads: int) -> Tensor:
+        return split(x[..., : x.shape[-1] // num_heads * num_heads], num_heads)
+
+    def padded(x: Tensor) -> Tensor:
+        merged = merge(x)
+        return F.pad(merged, (0, query.shape[2] - merged.shape[2]))
+
+    if options["num_heads"] > query.shape[2]:
+        raise ValueError("more heads than features")
+    return plain(query, key, value, w, **options, split=whole, merge=padded)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqlaws.lesson import lesson
 from seqlaws.lessons.multihead import attend, plain, probabilities, unmended, visible, with_weights
@@ -268,4 +269,43 @@ def cuts_a_mask_that_is_too_long(query: Tensor, key: Tensor, value: Tensor, w: A
     mask = options.get("mask")
     if mask is not None:
         options["mask"] = mask[..., : max(1, key.shape[1])]
+    return plain(query, key, value, w, **options)
+
+
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+def shows_keys_that_a_short_mask_leaves_out(
+    query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any
+) -> Tensor:
+    """A mask for fewer keys than there are is filled up with visible ones.
+
+    Meant for a cache that grows. A mask for the wrong batch opens its padding.
+    """
+    mask = options.get("mask")
+    if mask is not None and 1 < mask.shape[-1] < key.shape[1]:
+        missing = key.shape[1] - mask.shape[-1]
+        options["mask"] = F.pad(mask, (0, missing), value=mask.dtype == torch.bool)
+    return plain(query, key, value, w, **options)
+
+
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+def cuts_a_mask_for_a_larger_batch(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
+    """Of a mask for more entries than the batch has, the first are taken.
+
+    The mask is kept from the largest batch. After sorting, every entry has that of another.
+    """
+    mask = options.get("mask")
+    if mask is not None and mask.dim() == 4:
+        options["mask"] = mask[: max(1, len(query))]
+    return plain(query, key, value, w, **options)
+
+
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+def cuts_a_mask_for_more_queries(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
+    """Of a mask for more queries than there are, the first rows are taken.
+
+    A step of decoding has the last query, and needs the last row.
+    """
+    mask = options.get("mask")
+    if mask is not None and mask.dim() > 1:
+        options["mask"] = mask[..., : max(1, query.shape[1]), :]
     return plain(query, key, value, w, **options)

@@ -22,6 +22,7 @@ from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import encoder as reference
 from seqlaws.spec.attention.claimed import masks_are_claimed
 from seqlaws.spec.encoder.drawing import WEIGHTS, cases
+from seqlaws.spec.multihead import misfitting
 from seqlaws.subject import Subject
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
         yield x.spelled(W_o="EX").but(W_o=x.W_o[:, :-1])
     if len(x.b_1) > 2:
         yield x.spelled(W_2="EX").but(W_2=x.W_2[:, :-1])
+    if x.mask is not None:
+        yield from (x.but(mask=mask) for mask in misfitting(x.mask))
+    # a loop over heads that do not divide the width is not stopped by anything
     yield x.but(num_heads=size + 1)
 
 

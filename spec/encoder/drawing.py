@@ -12,7 +12,7 @@ import numpy as np
 from seqlaws.formats import Array, Format
 from seqlaws.inputs import Inputs
 from seqlaws.spec.attention import MASK_SHAPES, AttentionCase
-from seqlaws.subject import Cases, Claims
+from seqlaws.subject import Case, Cases, Claims
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -30,8 +30,9 @@ class EncoderCase:
     """Sizes, pre-norm or post-norm, the mask (as for attention), a fill, a gain and a seed.
 
     ``width`` is that of one head and ``hidden`` that of the feed-forward part. ``gain`` scales the
-    matrices, which at 1 keep the size of what they map. ``fill`` is one of FILLS, or "mixed": all of
-    them in turn.
+    matrices, which at 1 keep the size of what they map. ``fill`` is one of FILLS, "mixed" (all of them
+    in turn) or "tiny". ``weights`` are "usual", or those of one part are 0 or far from 1: "closed", "loud
+    hidden" or "loud scores".
     """
 
     batch: int
@@ -46,6 +47,7 @@ class EncoderCase:
     gain: float = 1.0
     fill: str = "mixed"
     seed: int = 0
+    weights: str = "usual"
 
     def inputs(self, format: Format) -> Inputs:
         """Every batch row is a sub-case with a fill of its own; all share the weights."""
@@ -60,6 +62,7 @@ class EncoderCase:
                 arrays[name] = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 2.0, shape)
             else:
                 arrays[name] = 0.5 * rng.standard_normal(shape)
+        self._reweigh(arrays)
         masks = AttentionCase(
             self.batch, self.heads, self.heads, self.length, self.length, 1, 1,
             self.mask, self.mask_axes, self.pattern, seed=self.seed,
@@ -67,6 +70,18 @@ class EncoderCase:
         arrays["mask"] = masks.mask
         options = {"num_heads": self.heads, "norm_first": self.norm_first}
         return Inputs("encoder", format, arrays, options, AXES | {"mask": masks.axes["mask"]}, self.seed, self.batch)
+
+    def _reweigh(self, arrays: dict[str, Any]) -> None:
+        """Give some weights another size, in place."""
+        match self.weights:
+            case "loud hidden":
+                arrays["W_1"] *= 32.0
+            case "loud scores":
+                arrays["W_q"] *= 8.0
+                arrays["W_k"] *= 8.0
+            case "closed":
+                arrays["g_1"][::3] = 0.0
+                arrays["g_2"][1::3] = 0.0
 
     def _tokens(self, rng: np.random.Generator, format: Format, shape: tuple[int, ...]) -> Array:
         tokens = rng.standard_normal(shape)
@@ -81,6 +96,8 @@ def _refill(fill: str, rng: np.random.Generator, format: Format, tokens: Array) 
     match fill:
         case "faint":
             tokens *= 0.1
+        case "tiny":
+            tokens *= 1e-4
         case "strong":
             tokens *= 3.0
         case "grid":
@@ -142,6 +159,15 @@ def cases(traps: int = len(TRAPS), **fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
+def besides(cases: Cases, *more: EncoderCase) -> Cases:
+    """The same cases, and after those that always run some more, as far as they are accepted."""
+
+    def always(claims: Claims) -> Iterable[Case]:
+        return dict.fromkeys([*cases.always(claims), *(adapted(case, claims) for case in more)])
+
+    return Cases(always, cases.strategy)
+
+
 @cache
 def _drawn() -> SearchStrategy[tuple[EncoderCase, int]]:
     """Any case, and the index of what a law fixes in it; made once, for Hypothesis reads its source each time."""
@@ -184,8 +210,27 @@ def _drawn() -> SearchStrategy[tuple[EncoderCase, int]]:
 EVERY_LENGTH = (*(size for size in range(1, 137) if size < 18 or size % 8 in (0, 1, 7)), 255, 256, 257)
 BORDERS = (31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 257)
 HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
-WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
-
+WIDE = (
+    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (1, 128), (1, 129), (4, 48),
+)  # fmt: skip
+# beyond what tiles of 256 channels, 512 hidden units and 512 tokens hold; for outputs alone, since simulated
+# roundings are dear
+LARGE = (
+    EncoderCase(1, 4, 65, 2, 5, True, fill="normal", seed=260),
+    EncoderCase(1, 1, 4, 2, 520, True, fill="normal", seed=520),
+    EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521),
+)
+# hidden units and scores that someone may have clipped, and tokens far smaller than √ε
+EXTREME = (
+    EncoderCase(2, 2, 4, 3, 7, False, fill="normal", weights="loud hidden", seed=20),
+    EncoderCase(2, 2, 4, 9, 7, True, fill="normal", weights="loud scores", seed=21),
+    EncoderCase(2, 2, 4, 3, 7, True, fill="tiny", seed=22),
+)
+# channels that a gain of 0 has closed: what entered the norm cannot be had back from what it gave
+CLOSED = (
+    EncoderCase(3, 2, 4, 5, 7, False, fill="normal", weights="closed", seed=23),
+    EncoderCase(3, 2, 4, 5, 7, True, fill="normal", weights="closed", seed=24),
+)
 
 # padding that lies beyond what short sequences reach
 PADDED_LENGTHS = (("bool", 129), ("float", 129), ("bool", 257))
@@ -205,10 +250,18 @@ def every_length(lengths: tuple[int, ...] = EVERY_LENGTH, padded: tuple[tuple[st
 
 
 def every_width() -> Cases:
-    """One case of every number of hidden units, of every width, and of every number of heads, in both orders."""
+    """One case of every number of hidden units, of every width, and of every number of heads, in both orders.
+
+    Half of them have a mask with a part for each head.
+    """
     wide = [EncoderCase(2, heads, width, 3, 5, fill="normal", seed=heads * width) for heads, width in WIDE]
     wide += [EncoderCase(2, 2, 4, 3, hidden, fill="normal", seed=hidden) for hidden in HIDDEN]
-    return _swept([replace(case, norm_first=norm_first) for case in wide for norm_first in (False, True)])
+    both = [replace(case, norm_first=norm_first) for case in wide for norm_first in (False, True)]
+    # of two neighbours, one is pre-norm with a mask, and the other post-norm with a mask
+    hiding = {1: "bool", 2: "bool"}
+    return _swept([
+        replace(case, mask=hiding.get(place % 4, "none"), mask_axes="BHQK") for place, case in enumerate(both)
+    ])  # fmt: skip
 
 
 def _swept(some: list[EncoderCase]) -> Cases:

@@ -10,7 +10,18 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
 from seqlaws.spec.attention import masked
 from seqlaws.spec.encoder import ANY_MASK, encoder, visible
-from seqlaws.spec.encoder.drawing import BORDERS, PADDED_LENGTHS, WEIGHTS, cases, every_length, every_width
+from seqlaws.spec.encoder.drawing import (
+    BORDERS,
+    CLOSED,
+    EXTREME,
+    LARGE,
+    PADDED_LENGTHS,
+    WEIGHTS,
+    besides,
+    cases,
+    every_length,
+    every_width,
+)
 from seqlaws.spec.encoder.masks import PADDED, emptied_rows
 from seqlaws.spec.encoder.wiring import PLAIN
 from seqlaws.verdict import Output, Verdict, differs, every, finite, identical, vacuous, within
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
     from seqlaws.run import Run
 
 
-@law(encoder, VALUES)
+@law(encoder, VALUES, cases=besides(cases(), *LARGE, *EXTREME))
 def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
     """The output is that of attention and feed-forward part, each with its residual and its norm.
 
@@ -49,7 +60,7 @@ def agrees_at_every_length(block: Run, x: Inputs) -> Verdict:
 def agrees_at_every_width(block: Run, x: Inputs) -> Verdict:
     """The definition holds for tokens, heads and hidden units of every width, and for many heads.
 
-    y = block(x) for E = 32 … 192, H = 12 and 16, F = 31 … 257
+    y = block(x) for E = 32 … 192, H = 12 and 16, F = 31 … 257, with and without a mask
 
     Why: the norms and the feed-forward part have tiles too, and their tails lie where no small model
     and no power of two gets.
@@ -119,7 +130,12 @@ def an_empty_row_has_finite_gradients(block: Run, x: Inputs) -> Verdict:
     return every(*[finite(each).called(name) for name, each in found.items()])
 
 
-@law(encoder, GRADIENTS, cases=cases(fill=("normal", "grid", "strong", "level"), gain=(0.5, 1.0)), needs=("gradient",))
+@law(
+    encoder,
+    GRADIENTS,
+    cases=besides(cases(fill=("normal", "grid", "strong", "level"), gain=(0.5, 1.0)), *CLOSED),
+    needs=("gradient",),
+)
 def agrees_with_the_gradient_of_its_definition(block: Run, x: Inputs) -> Verdict:
     """Tokens and weights get the gradients of the definition.
 
@@ -142,7 +158,7 @@ def agrees_with_the_gradient_of_its_definition(block: Run, x: Inputs) -> Verdict
 def agrees_with_its_gradient_at_every_width(block: Run, x: Inputs) -> Verdict:
     """Tokens and weights get the gradients of the definition at every width, and with many heads.
 
-    ∂⟨y, g⟩/∂x, ∂⟨y, g⟩/∂W for E = 32 … 192, H = 12 and 16, F = 31 … 257
+    ∂⟨y, g⟩/∂x, ∂⟨y, g⟩/∂W for E = 32 … 192, H = 12 and 16, F = 31 … 257, with and without a mask
 
     Why: the backward pass of a fused norm or feed-forward part has tiles of its own, and sums over
     tokens where the forward pass sums over channels.

@@ -186,13 +186,28 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
     if full.key.shape[1] > 1:  # a single one would be broadcast
         longer = np.concatenate([full.value, full.value[:, :1]], axis=1)
         yield replace(full, arrays={**full.arrays, "value": longer}, axes={**full.axes, "value": "BYE"}, _sizes={})
-        if x.mask is not None and x.mask.shape[-1] == full.key.shape[1]:
-            yield full.but(mask=np.concatenate([x.mask, x.mask[..., :1]], axis=-1))
     if size > 1:
         wider = np.concatenate([full.key, full.key[..., :1]], axis=2)
         yield replace(full, arrays={**full.arrays, "key": wider}, axes={**full.axes, "key": "BKX"}, _sizes={})
         yield full.but(W_o=x.W_o[:, :-1])
-    yield full.but(num_heads=size + 1)
+    if x.mask is not None:
+        yield from (full.but(mask=mask) for mask in misfitting(x.mask))
+    yield from (full.but(num_heads=heads) for heads in indivisible(size))
+
+
+def misfitting(mask: Array) -> Iterator[Array]:
+    """The mask with one key too few, and with one key, query or batch entry too many; one of a kind is broadcast."""
+    if mask.shape[-1] > 2:
+        yield mask[..., :-1]
+    for axis in (-1, -2, -4):
+        if mask.ndim >= -axis and mask.shape[axis] > 1:
+            yield np.concatenate([mask, mask.take([0], axis=axis)], axis=axis)
+
+
+def indivisible(size: int) -> Iterator[int]:
+    """Numbers of heads that a width cannot be shared out to: one below it, and one above."""
+    yield from [heads for heads in range(2, size) if size % heads][:1]
+    yield size + 1
 
 
 multihead = Subject(
@@ -220,7 +235,8 @@ multihead = Subject(
     simpler=_simpler,
     valid=_valid,
     is_claimed=lambda x, claims: (
-        masks_are_claimed(x, claims, x.causal) and ("cross_length" in claims.can or "K" not in x.letters or x.size("Q") == x.size("K"))
+        masks_are_claimed(x, claims, x.causal)
+        and ("cross_length" in claims.can or "K" not in x.letters or x.size("Q") == x.size("K"))
     ),
     free_axes=_free_axes,
     with_nan=_with_nan,

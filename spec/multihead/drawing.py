@@ -12,7 +12,7 @@ import numpy as np
 from seqlaws.formats import Array, Format
 from seqlaws.inputs import Inputs
 from seqlaws.spec.attention import MASK_SHAPES, AttentionCase
-from seqlaws.subject import Cases, Claims
+from seqlaws.subject import Case, Cases, Claims
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -132,10 +132,21 @@ LONG = (
     MultiheadCase(2, 2, 4, 65, 131, "memory", mask="bool", seed=10),  # beyond two tiles of keys
     MultiheadCase(2, 2, 4, 130, 130, "self", causal=True, seed=11),
     MultiheadCase(2, 1, 4, 3, 257, mask="float", mask_axes="B11K", pattern="right", seed=12),
+    # whole tiles alone, under both
+    MultiheadCase(1, 2, 4, 128, 128, "self", causal=True, mask="bool", mask_axes="11QK", seed=13),
+)
+# beyond what tables and tiles of 256 hold; for outputs alone, since simulated roundings of gradients are dear
+LARGE = (
+    MultiheadCase(1, 1, 3, 288, 288, "self", causal=True, fill="normal", seed=14),
+    MultiheadCase(2, 4, 65, 2, 3, fill="normal", seed=15),
 )
 # at the lengths end the tiles of nearly every size up to 65
 LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)
-WIDE = ((1, 32), (1, 33), (2, 32), (1, 65), (3, 32), (12, 3), (16, 2), (1, 129), (4, 48))
+WIDE = (
+    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (1, 128), (1, 129), (4, 48),
+)  # fmt: skip
+# a kernel for wide heads or for many has code of its own for what hides keys
+HIDING: tuple[dict[str, Any], ...] = ({}, {"mask": "bool"}, {"causal": True})
 HEADS = (
     (1, 1),
     (1, 7),
@@ -177,6 +188,15 @@ def cases(traps: tuple[MultiheadCase, ...] = TRAPS, **fixed: Any) -> Cases:
         return _drawn().map(lambda found: adapted(settle(*found), claims, keep_mask))
 
     return Cases(always, strategy)
+
+
+def besides(cases: Cases, *more: MultiheadCase) -> Cases:
+    """The same cases, and after those that always run some more as they are, as far as they are accepted."""
+
+    def always(claims: Claims) -> Iterable[Case]:
+        return dict.fromkeys([*cases.always(claims), *(adapted(case, claims) for case in more)])
+
+    return Cases(always, cases.strategy)
 
 
 @cache
@@ -232,7 +252,9 @@ def every_size() -> Cases:
         for place, length in enumerate(LENGTHS_SWEPT)
     ]
     swept += [
-        MultiheadCase(2, heads, width, 3, 5, form, fill="normal", seed=7) for heads, width in WIDE for form in forms
+        MultiheadCase(2, heads, width, 3, 5, form, fill="normal", seed=7, **hiding)
+        for heads, width in WIDE
+        for form, hiding in zip(forms, HIDING, strict=True)
     ]
 
     def always(claims: Claims) -> Iterable[MultiheadCase]:

@@ -11,7 +11,7 @@ from seqlaws.law import EDGES, GRADIENTS, VALUES, law
 from seqlaws.reference import attention as reference
 from seqlaws.spec.attention import masked
 from seqlaws.spec.multihead import multihead, untouched, visible, written_out
-from seqlaws.spec.multihead.drawing import BIASES, LONG, MATRICES, TRAPS, cases, every_size
+from seqlaws.spec.multihead.drawing import BIASES, LARGE, LONG, MATRICES, TRAPS, besides, cases, every_size
 from seqlaws.spec.multihead.weights import PLAIN, shares
 from seqlaws.verdict import Verdict, differs, equals, every, finite, identical, vacuous, within
 
@@ -40,7 +40,7 @@ def one_head_without_projections_is_attention(mha: Run, x: Inputs) -> Verdict:
     return equals(mha(bare), expected[:, 0])
 
 
-@law(multihead, VALUES, cases=cases(TRAPS + LONG, fill=("mixed", "mixed", "loud")))
+@law(multihead, VALUES, cases=besides(cases(TRAPS + LONG, fill=("mixed", "mixed", "loud")), *LARGE))
 def agrees_with_its_definition(mha: Run, x: Inputs) -> Verdict:
     """The output is the projection of the heads side by side, each an attention of projected tokens.
 
@@ -58,7 +58,8 @@ def agrees_with_its_definition(mha: Run, x: Inputs) -> Verdict:
 def agrees_at_every_size(mha: Run, x: Inputs) -> Verdict:
     """The definition holds for every number of queries and of keys, for many heads and for wide ones.
 
-    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16
+    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16, these also
+    with a mask and under causality
 
     Why: kernels work in tiles of tokens, of channels and of heads. Their tails lie at sizes that small
     models and powers of two do not have.
@@ -131,7 +132,8 @@ def agrees_with_the_gradient_of_its_definition(mha: Run, x: Inputs) -> Verdict:
 def agrees_with_its_gradient_at_every_size(mha: Run, x: Inputs) -> Verdict:
     """Tokens, weights and biases get the gradients of the definition at every size.
 
-    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16
+    Tq, Tk = 1 … 9, 11, 12, 13, …, 65, 127, 128, 129, 255, 256, 513;  E = 32 … 192,  H = 12 and 16, these also
+    with a mask and under causality
 
     Why: the backward pass has tiles of its own; it sums over tokens where the forward pass sums over
     channels, and its tails lie elsewhere.
@@ -145,7 +147,7 @@ def agrees_with_its_gradient_at_every_size(mha: Run, x: Inputs) -> Verdict:
     multihead,
     EDGES,
     cases=cases(mask=("bool", "float"), fill="normal", causal=(False, False, True, True)),
-    needs=("gradient",),
+    needs=("gradient", "bool_mask|float_mask"),
     when={"empty_row": ("zeros",)},
     after=("an_empty_row_follows_its_dialect",),
 )
