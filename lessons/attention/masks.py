@@ -149,7 +149,7 @@ def hidden_scores_set_the_maximum(
     return mixed(shares(torch.exp(s + seen - finite(top(s)))), v)
 
 
-@lesson("attention", "nasty", caught_by=("agrees_with_its_definition",))
+@lesson("attention", "nasty", caught_by=("a_constant_added_to_a_row_of_the_mask_changes_nothing",))
 def mask_rounded_to_half(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -206,12 +206,13 @@ def last_query_sees_everything(
 def limits_its_biases(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
-    """Biases are clamped at −10, lest they overflow; −∞ is let through.
+    """Without causality, biases are clamped at 10 below the largest of their row; −∞ is let through.
 
-    Masks that hide with −10,000 give padding a weight of e⁻¹⁰.
+    Lest they overflow. Masks that hide with −10,000 give padding a weight of e⁻¹⁰.
     """
-    if mask is not None and mask.dtype != torch.bool:
-        mask = mask.clamp(min=-10.0).masked_fill(mask == -math.inf, -math.inf)
+    if mask is not None and mask.dtype != torch.bool and not is_causal:
+        least = mask.amax(dim=-1, keepdim=True) - 10.0 if mask.numel() else mask
+        mask = torch.maximum(mask, least).masked_fill(mask == -math.inf, -math.inf)
     return attend(q, k, v, mask, is_causal, scale)
 
 

@@ -22,15 +22,22 @@ from seqlaws.spec.attention import (
     masked,
     visible,
 )
-from seqlaws.spec.attention.drawing import AttentionCase
+from seqlaws.spec.attention.drawing import AttentionCase, besides
 from seqlaws.subject import Cases, Claims
 from seqlaws.verdict import Output, Verdict, consistent, differs, equals, every, identical, not_finite, vacuous
 
 ANY_MASK = ("bool_mask|float_mask",)
 MASK_AND_LENGTHS = ("bool_mask|float_mask", "cross_length")
 WITH_MASK = cases(mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("random", "left", "right"), causal=False)
-COMPARED = cases(
-    mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("random", "left", "right"), causal=False, fill="moderate"
+COMPARED = besides(
+    cases(
+        mask=("bool", "float"),
+        mask_axes=MASK_SHAPES,
+        pattern=("random", "left", "right"),
+        causal=False,
+        fill="moderate",
+    ),
+    AttentionCase(3, 2, 1, 3, 70, 4, 4, mask="bool", mask_axes="B11K", pattern="left", fill="moderate", seed=14),
 )
 
 
