@@ -25,6 +25,7 @@ from seqlaws.frames import Frame, NumpyFrame
 from seqlaws.implementation import Implementation
 from seqlaws.inputs import Inputs
 from seqlaws.pieces import axes_of, join, split
+from seqlaws.recall import RECALL, key_of
 from seqlaws.torch_frame import TorchFrame
 from seqlaws.verdict import Output, per_entry
 
@@ -43,8 +44,6 @@ class Run:
         self.clock = Clock()
         self.calls: list[Inputs] = []
         self.cotangents: list[Array] = []
-        self._known: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
-        self._lasting: dict[tuple[int, ...], Any] = {}
         self._shared = frozenset(self.subject.cases.always(implementation.claims))
         self._made: dict[Any, Inputs] = {}
         self.frame: Frame = (
@@ -92,7 +91,7 @@ class Run:
         def exact() -> tuple[Array, ...]:
             if self.subject.exact is None:
                 return own_error(self, x, path)
-            reference, bound = self._once((due,), partial(self.subject.exact, due))
+            reference, bound = self._recalled("values", partial(self.subject.exact, due), due)
             return reference, bound, self.subject.slack(x, bound)
 
         return Output(value.astype(self.format.wide), exact)
@@ -185,7 +184,8 @@ class Run:
             if self.subject.exact_gradient is None:
                 raise NotImplementedError(f"{self.subject.name} states no gradient")
             exact_gradient = partial(self.subject.exact_gradient, x, rounded)
-            return self._once((x, cotangent), exact_gradient)[name]
+            found: Mapping[str, tuple[Array, Array]] = self._recalled("gradients", exact_gradient, x, rounded)
+            return found[name]
 
         gradients = {
             name: Output(value.astype(self.format.wide), partial(exact, name)) for name, value in found.items()
@@ -329,27 +329,19 @@ class Run:
         return self._made[case]
 
     def begin(self) -> None:
-        """Forget the calls of the trial before, and the exact values of what no other trial asks for."""
+        """Forget the calls of the trial before."""
         self.calls.clear()
         self.cotangents.clear()
-        self._known.clear()
         self.frame.forget()
 
-    def _once(self, given: tuple[Any, ...], compute: Callable[[Mapping[str, str]], Any]) -> Any:
-        """What the reference makes of these very objects, computed once in a trial, or once if many laws try them."""
-        key = tuple(map(id, given))
-        if set(map(id, self._made.values())).issuperset(key):
-            if key not in self._lasting:
-                self._lasting[key] = self._timed(compute, self.dialect)
-            return self._lasting[key]
-        if key not in self._known:
-            # the objects are kept with it, so that none of their ids is given to another
-            self._known[key] = given, self._timed(compute, self.dialect)
-        return self._known[key][1]
+    def _recalled(self, question: str, exact: Callable[[Mapping[str, str]], Any], x: Inputs, *arrays: Array) -> Any:
+        """What the reference says of a question, counting the seconds in which it has to be computed."""
 
-    def _timed(self, compute: Callable[..., Any], *arguments: Any) -> Any:
-        with self.clock.referring(), np.errstate(all="ignore"):
-            return compute(*arguments)
+        def compute() -> Any:
+            with self.clock.referring(), np.errstate(all="ignore"):
+                return exact(self.dialect)
+
+        return RECALL(key_of(question, x, self.dialect, *arrays), compute)
 
 
 def own_error(run: Run, x: Inputs, path: str | None) -> tuple[Array, ...]:

@@ -119,7 +119,7 @@ NO_EMPTY_BATCH = Known(
 )
 HIDES_NAN = Known(
     "the fused CPU kernel of attention inside skips NaN in its running maximum: a NaN row comes out as zeros",
-    case=MultiheadCase(2, 1, 4, 3, 5, seed=1),
+    case=MultiheadCase(2, 1, 4, 3, 1, seed=1),
     devices=("cpu",),
     script="docs/known/sdpa_flash_hides_nan.py",
     link="https://github.com/pytorch/pytorch/issues/141128",

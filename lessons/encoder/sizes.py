@@ -141,7 +141,7 @@ def many_heads_take_the_mask_of_the_first_entry(
     return plain(x, w, mask=mask, **options)
 
 
-@lesson("encoder", "nasty", caught_by=("agrees_with_its_definition",))
+@lesson("encoder", "nasty", caught_by=("agrees_at_every_width",))
 def norms_end_at_256_channels(x: Tensor, w: Any, **options: Any) -> Tensor:
     """Channels beyond the 256th leave the norms as they came.
 
@@ -154,7 +154,7 @@ def norms_end_at_256_channels(x: Tensor, w: Any, **options: Any) -> Tensor:
     return plain(x, w, **options, normalised=cut)
 
 
-@lesson("encoder", "nasty", caught_by=("agrees_with_its_definition",))
+@lesson("encoder", "nasty", caught_by=("agrees_at_every_width",))
 def reads_512_hidden_units(x: Tensor, w: Any, **options: Any) -> Tensor:
     """Hidden units beyond the 512th are not read.
 
@@ -168,7 +168,7 @@ def reads_512_hidden_units(x: Tensor, w: Any, **options: Any) -> Tensor:
     return plain(x, w, **options, feed=cut)
 
 
-@lesson("encoder", "nasty", caught_by=("agrees_with_its_definition",))
+@lesson("encoder", "nasty", caught_by=("agrees_at_every_length",))
 def leaves_tokens_beyond_512_as_they_came(x: Tensor, w: Any, **options: Any) -> Tensor:
     """Tokens beyond the 512th pass through the block unchanged.
 

@@ -218,8 +218,8 @@ WIDE = (
 LARGE = (
     EncoderCase(1, 4, 65, 2, 5, True, fill="normal", seed=260),
     EncoderCase(1, 1, 4, 2, 520, True, fill="normal", seed=520),
-    EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521),
 )
+LONG = EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521)
 # hidden units and scores that someone may have clipped, and tokens far smaller than √ε
 EXTREME = (
     EncoderCase(2, 2, 4, 3, 7, False, fill="normal", weights="loud hidden", seed=20),
