@@ -66,7 +66,7 @@ def test_equal_contents_have_one_key_and_others_another() -> None:
 
 
 def test_two_implementations_share_the_reference() -> None:
-    first, second = (resolve(name)[0] for name in ("attention.loops", "attention.einsum"))
+    first, second = (resolve(name)[0] for name in ("lesson:attention.loops", "lesson:attention.einsum"))
     x = inputs()
     x = x.but(q=np.asarray(x.q) * 0.75)  # asked for by no other test
     for implementation, computed in ((first, True), (second, False)):
