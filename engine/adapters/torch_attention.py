@@ -101,8 +101,8 @@ HIDES_BEFORE_IT_SCALES = Known(
 )
 FUSED_ON_CPU = {
     **ANY_BACKEND,
-    "attention.agrees_at_every_width_and_number_of_heads": HIDES_BEFORE_IT_SCALES,
-    "attention.gradients_agree_at_every_width_and_number_of_heads": HIDES_BEFORE_IT_SCALES,
+    "attention.what_is_hidden_stays_hidden_at_every_scale": HIDES_BEFORE_IT_SCALES,
+    "attention.gradients_know_what_is_hidden_at_every_scale": HIDES_BEFORE_IT_SCALES,
     "attention.shows_nan": HIDES_NAN,
     "attention.refuses_malformed_input": ACCEPTS_MISSING_VALUES,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from seqlaws.lessons.attention import (
 )
 
 
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+@lesson("attention", "nasty", caught_by=("agrees_at_every_scale",))
 def takes_a_scale_of_zero_for_none(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -32,7 +34,7 @@ def takes_a_scale_of_zero_for_none(
     return attend(q, k, v, mask, is_causal, scale or None)
 
 
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+@lesson("attention", "nasty", caught_by=("agrees_at_every_scale",))
 def scales_the_maximum_of_the_products(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -48,7 +50,7 @@ def scales_the_maximum_of_the_products(
     return mixed(shares(torch.exp(s - highest)), v)
 
 
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+@lesson("attention", "nasty", caught_by=("agrees_at_every_scale",))
 def ignores_an_integer_scale(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -59,7 +61,7 @@ def ignores_an_integer_scale(
     return attend(q, k, v, mask, is_causal, scale if isinstance(scale, float) else None)
 
 
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+@lesson("attention", "nasty", caught_by=("what_is_hidden_stays_hidden_at_every_scale",))
 def hides_before_it_scales(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -73,7 +75,7 @@ def hides_before_it_scales(
     return mixed(weights(s), v)
 
 
-@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+@lesson("attention", "nasty", caught_by=("what_is_hidden_stays_hidden_at_every_scale",))
 def bends_before_it_scales(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
@@ -84,3 +86,43 @@ def bends_before_it_scales(
     if not is_causal or factor(q, scale) > 0:
         return attend(q, k, v, mask, is_causal, scale)
     return mixed(weights(hidden(hidden(scores(q, k, 1.0), None, True) * factor(q, scale), mask, False)), v)
+
+
+@lesson("attention", "nasty", caught_by=("gradients_agree_at_every_scale",))
+def walks_back_with_the_size_of_the_scale(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The backward pass multiplies by |scale|.
+
+    √|scale| is given to queries and to keys, and the sign, put back into the scores, is no part of the graph.
+    """
+    positive = scores(q, k, abs(factor(q, scale)))
+    s = positive + (scores(q, k, scale) - positive).detach()
+    return mixed(weights(hidden(s, mask, is_causal)), v)
+
+
+@lesson("attention", "nasty", caught_by=("gradients_know_what_is_hidden_at_every_scale",))
+def walks_back_through_what_it_hid_before_it_scaled(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """The backward pass computes the scores anew, and there causality comes before the scale: −∞ · 0 is NaN.
+
+    The forward pass scales first, and is right.
+    """
+    right = attend(q, k, v, mask, is_causal, scale)
+    if not is_causal or factor(q, scale) > 0:
+        return right
+    again = mixed(weights(hidden(hidden(scores(q, k, 1.0), None, True) * factor(q, scale), mask, False)), v)
+    return Recomputed.apply(right, again)
+
+
+class Recomputed(torch.autograd.Function):
+    """The first of two, with the gradient of the second."""
+
+    @staticmethod
+    def forward(ctx: Any, shown: Tensor, walked: Tensor) -> Tensor:
+        return shown.clone()
+
+    @staticmethod
+    def backward(ctx: Any, arriving: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        return None, arriving

@@ -28,6 +28,12 @@ def _cotangent(x: Inputs) -> Array:
     return x.noise("cotangent", (*x.q.shape[:3], x.size("V")))
 
 
+def gradients_within(attend: Any, x: Inputs) -> Verdict:
+    """Whether dQ, dK and dV are within their bounds."""
+    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
+    return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
+
+
 @law(
     attention,
     GRADIENTS,
@@ -44,8 +50,7 @@ def gradients_agree_with_the_definition(attend: Any, x: Inputs) -> Verdict:
 
     Source: Dao et al. 2022, appendix B.2.
     """
-    found = attend.gradient(x, _cotangent(x), ("q", "k", "v"))
-    return every(*[within(gradient).called(f"d{name}") for name, gradient in found.items()])
+    return gradients_within(attend, x)
 
 
 @law(
