@@ -18,13 +18,13 @@ from dataclasses import replace
 from functools import partial
 
 from seqlaws.formats import DTYPES
-from seqlaws.guard import one_thread
 from seqlaws.implementation import Known
 from seqlaws.judge import judge_law
 from seqlaws.law import Law
 from seqlaws.run import Run
 from seqlaws.subject import Cases
 from seqlaws.targets import resolve
+from seqlaws.warm import one_thread
 
 Verdicts = dict[tuple[str, str, str], str]
 SAYS_NOTHING = ("not_claimed", "vacuous")

@@ -12,12 +12,13 @@ import pytest
 
 from seqlaws.blocking import blocked, dependencies, first_blocker
 from seqlaws.fallen import fallen, must_answer
-from seqlaws.guard import Child, Died, Line, one_thread, why_unguarded
+from seqlaws.guard import Child, Died, Line, why_unguarded
 from seqlaws.judge import conclude
 from seqlaws.law import Law
 from seqlaws.result import Result
 from seqlaws.run import Run
 from seqlaws.trial import PROFILES, Tally, hypothesis_test
+from seqlaws.warm import one_thread
 
 if TYPE_CHECKING:
     from seqlaws.items import LawItem

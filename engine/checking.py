@@ -10,11 +10,12 @@ from fnmatch import fnmatchcase
 from seqlaws.crew import Crew, hands
 from seqlaws.errors import Misunderstood
 from seqlaws.formats import DTYPES
-from seqlaws.guard import Limits, one_thread
+from seqlaws.guard import Limits
 from seqlaws.implementation import DEVICES, Implementation
 from seqlaws.law import Law
 from seqlaws.result import RED, Judged, Report, Result
 from seqlaws.trial import PROFILES
+from seqlaws.warm import one_thread
 
 AGAIN = "seqlaws check TARGET"
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from seqlaws.guard import warm_up
+    from seqlaws.warm import warm_up
 
     warm_up()
     from seqlaws.checking import judge_all

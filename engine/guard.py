@@ -8,22 +8,21 @@ ended, the parent knows which case of which law did it.
 from __future__ import annotations
 
 import faulthandler
-import gc
 import mmap
 import os
 import signal
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
+
+from seqlaws.marks import Marks
 
 GIB = 2**30
 LOOK = 0.05  # seconds between two looks at a silent child
@@ -60,7 +59,7 @@ class Unfit(Exception):
 class Line:
     """The child's side: what it says to its parent, and the marks that it leaves."""
 
-    def __init__(self, connection: Connection, marks: _Marks) -> None:
+    def __init__(self, connection: Connection, marks: Marks) -> None:
         self._connection = connection
         self._marks = marks
 
@@ -85,7 +84,7 @@ class Child:
     """
 
     def __init__(self, answer: Callable[[Any, Line], None], limits: Limits) -> None:
-        self._marks = _Marks()
+        self._marks = Marks()
         self._seconds = limits.seconds
         self._memory = _half_of_free_memory(limits.at_once) if limits.memory is None else limits.memory
         self._resident = _resident(os.getpid())
@@ -197,90 +196,6 @@ class Child:
     def _die(self, how: str, fault: bool = False) -> NoReturn:
         law, case = self._marks.read()
         raise Died(how, law, case, fault)
-
-
-class _Marks:
-    """Where a child is: the time of its last mark, whether inside a call, and the case it is at."""
-
-    def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, 1 << 16))
-        self._numbers = memory[:24].cast("d")
-        self._text = memory[24:]
-        self.touch(False)
-
-    def touch(self, inside: bool) -> None:
-        # a call must not seem to have begun when the mark before it was left
-        if not inside:
-            self._numbers[1] = False
-        self._numbers[0] = time.monotonic()
-        self._numbers[1] = inside
-
-    def look(self) -> tuple[bool, float]:
-        """Whether inside a call, and the seconds since the last mark."""
-        inside, last = bool(self._numbers[1]), self._numbers[0]
-        return inside, time.monotonic() - last
-
-    def write(self, law: str, case: str) -> None:
-        text = f"{law}\0{case}".encode()[: len(self._text)]
-        self._text[: len(text)] = text
-        self._numbers[2] = len(text)
-        self.touch(False)
-
-    def read(self) -> tuple[str, str]:
-        text = bytes(self._text[: int(self._numbers[2])]).decode(errors="replace")
-        law, _, case = text.partition("\0")
-        return law, case
-
-
-@cache
-def warm_up() -> None:
-    """Have Hypothesis do what it does once in a process, so that no child has to.
-
-    It looks through all objects there are for random generators, which is quick before torch is loaded.
-    """
-    import numpy  # noqa: F401 - whose generator it is to find
-
-    _draw()
-
-
-@cache
-def _warm_up_late() -> None:
-    """The same after torch is loaded: it asks of every module whether the constants in it are the user's."""
-    _draw()
-
-
-def _draw() -> None:
-    from hypothesis import given, settings, strategies
-    from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
-
-    # so many numbers that one of them surely is such a constant
-    @settings(max_examples=2, database=None, derandomize=True)
-    @given(strategies.lists(strategies.integers(), min_size=200))
-    def nothing(_: list[int]) -> None:
-        pass
-
-    # it would leave a folder where the user stands
-    home = storage_directory(intent_to_write=False).home_directory
-    set_hypothesis_home_dir(os.devnull)
-    nothing()
-    set_hypothesis_home_dir(home)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch, here and in the children made here; the caller's number afterwards."""
-    warm_up()
-    import torch
-
-    _warm_up_late()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()  # what there is now stays: no child needs to look through it for garbage
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        torch.set_num_threads(before)
 
 
 def why_unguarded(device: str) -> str:

@@ -14,9 +14,9 @@ from seqlaws import Implementation, tests_for
 from seqlaws.blocking import dependencies
 from seqlaws.catalogue import load_subject
 from seqlaws.errors import Misunderstood
-from seqlaws.guard import one_thread
 from seqlaws.items import LawFailed, _end
 from seqlaws.result import Result
+from seqlaws.warm import one_thread
 
 LAWS = load_subject("softmax").laws
 CONTRACT = "softmax.answers_in_kind"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -113,16 +111,17 @@ def walks_back_through_what_it_hid_before_it_scaled(
     if not is_causal or factor(q, scale) > 0:
         return right
     again = mixed(weights(hidden(hidden(scores(q, k, 1.0), None, True) * factor(q, scale), mask, False)), v)
-    return Recomputed.apply(right, again)
+    shown: Tensor = Recomputed.apply(right, again)  # type: ignore[no-untyped-call]
+    return shown
 
 
 class Recomputed(torch.autograd.Function):
     """The first of two, with the gradient of the second."""
 
     @staticmethod
-    def forward(ctx: Any, shown: Tensor, walked: Tensor) -> Tensor:
+    def forward(ctx, shown: Tensor, walked: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         return shown.clone()
 
     @staticmethod
-    def backward(ctx: Any, arriving: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx, arriving: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]
         return None, arriving
