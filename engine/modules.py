@@ -33,10 +33,10 @@ def module(
 
     ``build`` makes a module from the arguments that ``like`` takes: torch.nn.RNN, torch.nn.LSTM or
     torch.nn.GRU (one layer, batch_first), torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer
-    (batch_first, without dropout). A recurrent one is asked in training mode, and as a path in evaluation
-    mode; without a state it starts from zeros. ``names`` gives the module's own names for torch's parameters,
-    where they differ; ``declared`` are further fields of the Implementation. Raises Misunderstood, with one
-    line, where ``like`` is none of these or the parameters do not match.
+    (batch_first, without dropout). It is asked in training mode, and as a path in evaluation mode; a
+    recurrent one starts from zeros where it is given no state. ``names`` gives the module's own names for
+    torch's parameters, where they differ; ``declared`` are further fields of the Implementation. Raises
+    Misunderstood, with one line, where ``like`` is none of these or the parameters do not match.
     """
     if like not in _RUNS:
         raise Misunderstood(f"unknown interface {like!r}; there are: {', '.join(_RUNS)}")
@@ -45,8 +45,7 @@ def module(
     own = dict(names or {})
     _check_names(title, subject, build, sizes, own, like)
     declared["dialect"] = {**dialect, **declared.get("dialect", {})}
-    if "missing_state" in dialect:
-        declared["paths"] = {"eval": partial(run, build, own, training=False), **declared.get("paths", {})}
+    declared["paths"] = {"eval": partial(run, build, own, training=False), **declared.get("paths", {})}
     return Implementation(name=title, subject=subject, call=partial(run, build, own), **declared)
 
 
@@ -68,12 +67,12 @@ def _recurrent(
 
 def _multihead(
     build: Build, names: Mapping[str, str], query: Tensor, key: Tensor, value: Tensor, w: Any, *,
-    num_heads: int, mask: Tensor | None = None, is_causal: bool = False,
+    num_heads: int, mask: Tensor | None = None, is_causal: bool = False, training: bool = True,
 ) -> Tensor:  # fmt: skip
     from seqlaws.adapters.torch_multihead import masks_of, parameters
 
     sizes = (query.shape[0], num_heads, query.shape[1], key.shape[1])
-    own = _made(build, query.device, query.dtype, w.W_q.shape[1], num_heads, batch_first=True)
+    own = _made(build, query.device, query.dtype, w.W_q.shape[1], num_heads, training=training, batch_first=True)
     options = {"need_weights": False, **masks_of(mask, is_causal, *sizes, query.device)}
     out: Tensor = _asked(own, parameters(w), names, (query, key, value), options)[0]
     return out
@@ -81,12 +80,12 @@ def _multihead(
 
 def _encoder(
     build: Build, names: Mapping[str, str], x: Tensor, w: Any, *,
-    num_heads: int, norm_first: bool, mask: Tensor | None = None,
+    num_heads: int, norm_first: bool, mask: Tensor | None = None, training: bool = True,
 ) -> Tensor:  # fmt: skip
     from seqlaws.adapters.torch_encoder import layer_masks, parameters
 
     options = {"dropout": 0.0, "norm_first": norm_first, "batch_first": True}
-    own = _made(build, x.device, x.dtype, w.W_q.shape[1], num_heads, len(w.b_1), **options)
+    own = _made(build, x.device, x.dtype, w.W_q.shape[1], num_heads, len(w.b_1), training=training, **options)
     out: Tensor = _asked(own, parameters(w), names, (x,), layer_masks(mask, x.shape[0], num_heads, x.shape[1]))
     return out
 
@@ -101,13 +100,11 @@ _RUNS: dict[str, tuple[str, Callable[..., Any], tuple[int, ...], dict[str, str]]
 
 
 @lru_cache(maxsize=256)
-def _made(
-    build: Build, device: Any, dtype: Any, *sizes: int, training: bool | None = None, **options: Any
-) -> nn.Module:
-    """A module of these sizes, as it comes or in one of its modes; its own parameters are drawn, and never used."""
+def _made(build: Build, device: Any, dtype: Any, *sizes: int, training: bool, **options: Any) -> nn.Module:
+    """A module of these sizes in one of its modes; its own parameters are drawn, and never used."""
     with undisturbed(device):
         made: nn.Module = build(*sizes, **options).to(device=device, dtype=dtype)
-    return made if training is None else made.train(training)
+    return made.train(training)
 
 
 def _asked(

@@ -171,3 +171,40 @@ def test_what_only_a_module_can_get_wrong(build: Any, law: str, status: str) -> 
         seqlaws.module(build, like="torch.nn.LSTM"), dtype="float32", profile="quick", law=law, seed=0
     )
     assert [result.status for result in report] == [status]
+
+
+class PaddedInTrainingAlone(nn.MultiheadAttention):
+    """In evaluation a batch is taken to be full."""
+
+    def forward(self, *tokens: Tensor, key_padding_mask: Tensor | None = None, **options: Any) -> Any:
+        return super().forward(*tokens, key_padding_mask=key_padding_mask if self.training else None, **options)
+
+
+class OneMaskAtATime(nn.MultiheadAttention):
+    """Beside a mask of pairs, padding is forgotten."""
+
+    def forward(
+        self, *tokens: Tensor, key_padding_mask: Tensor | None = None, attn_mask: Tensor | None = None, **options: Any
+    ) -> Any:
+        padding = key_padding_mask if attn_mask is None else None
+        return super().forward(*tokens, key_padding_mask=padding, attn_mask=attn_mask, **options)
+
+
+class BiasedInEvaluation(nn.TransformerEncoderLayer):
+    """The block of evaluation adds a constant."""
+
+    def forward(self, src: Tensor, *masks: Any, **options: Any) -> Tensor:
+        return super().forward(src, *masks, **options) + (0.0 if self.training else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("build", "like", "law"),
+    [
+        (PaddedInTrainingAlone, "torch.nn.MultiheadAttention", "multihead.agrees_on_all_paths"),
+        (OneMaskAtATime, "torch.nn.MultiheadAttention", "multihead.causality_and_a_mask_both_apply"),
+        (BiasedInEvaluation, "torch.nn.TransformerEncoderLayer", "encoder.agrees_on_all_paths"),
+    ],
+)
+def test_a_mode_and_two_masks_at_once_are_asked_for(build: Any, like: str, law: str) -> None:
+    report = seqlaws.check(seqlaws.module(build, like=like), dtype="float32", profile="quick", law=law)
+    assert [result.status for result in report] == ["broken"]

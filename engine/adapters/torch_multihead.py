@@ -70,13 +70,18 @@ def _turned(*tensors: Tensor) -> Iterator[Tensor]:
 def masks_of(
     mask: Tensor | None, is_causal: bool, batch: int, heads: int, queries: int, keys: int, device: torch.device
 ) -> dict[str, Any]:
-    """The arguments that say the same: True hides there, shapes are [Tq,Tk], [B,Tk] or [B·H,Tq,Tk]."""
+    """The arguments that say the same: True hides there, shapes are [Tq,Tk], [B,Tk] or [B·H,Tq,Tk].
+
+    Causality beside padding is handed over apart from it, as models do.
+    """
     future = torch.ones(queries, keys, dtype=torch.bool, device=device).triu(1) if is_causal else None
     if mask is None:
         return {"attn_mask": future, "is_causal": is_causal}
     hidden = ~mask if mask.dtype == torch.bool else mask
-    if hidden.dim() == 4 and hidden.shape[1:3] == (1, 1) and not is_causal:
-        return {"key_padding_mask": hidden[:, 0, 0].expand(batch, keys)}
+    if hidden.dim() == 4 and hidden.shape[1:3] == (1, 1):
+        if future is not None and hidden.dtype != torch.bool:  # two masks must be of one kind
+            future = torch.zeros(queries, keys, dtype=hidden.dtype, device=device).masked_fill(future, -torch.inf)
+        return {"key_padding_mask": hidden[:, 0, 0].expand(batch, keys), "attn_mask": future}
     if future is not None:
         hidden = hidden | future if hidden.dtype == torch.bool else hidden.masked_fill(future, -torch.inf)
     if all(size == 1 for size in hidden.shape[:-2]):
