@@ -75,7 +75,7 @@ class Frame(Protocol):
         """The same tensors, of which some now require gradients."""
 
     def mode(self, name: str) -> AbstractContextManager[Any]:
-        """A context in which nothing is recorded for gradients: no_grad or inference_mode."""
+        """A context in which nothing is recorded for gradients, no_grad or inference_mode; or "", for any other."""
 
     def refill(self, tensor: Any, array: Array) -> None:
         """Write other numbers into a tensor, in place."""

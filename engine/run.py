@@ -6,7 +6,6 @@ What it returns comes with the exact value and the bound of the reference, for t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -59,13 +58,16 @@ class Run(Caller):
         layout: str | Mapping[str, str] = "contiguous",
         expanded: Mapping[str, int] | None = None,
         mode: str = "",
+        learning: tuple[str, ...] = (),
     ) -> Output:
         """The output for inputs; ``layout`` is one for all arrays or one for each, ``expanded`` names arrays
-        to pass with stride 0 along an axis, and ``mode`` is no_grad or inference_mode."""
+        to pass with stride 0 along an axis, ``mode`` is no_grad or inference_mode, and arrays that are
+        ``learning`` require gradients."""
         tensors = self._tensors(x, layout, expanded)
+        self.frame.learning(tensors, learning)
         shape = self.subject.shape(x)
         self.frame.poison(int(np.prod(shape)))
-        with self._guarded(), self.clock.inside(), self.frame.mode(mode) if mode else nullcontext():
+        with self._guarded(), self.clock.inside(), self.frame.mode(mode):
             result = self._invoke(x, tensors, path)
             self.frame.finish()
         self._unchanged(x, tensors)
@@ -114,10 +116,10 @@ class Run(Caller):
         """The output of a call that is recorded for some gradients, as it is after the backward pass."""
         return self._there_and_back(x, cotangent, of)[1]
 
-    def reread(self, x: Inputs, *others: Inputs) -> list[Output]:
+    def reread(self, x: Inputs, *others: Inputs, mode: str = "") -> list[Output]:
         """The outputs for other inputs, one after another, in the very tensors that held x in a first call."""
         tensors = self._tensors(x, "contiguous", None)
-        with self._guarded(), self.clock.inside():
+        with self._guarded(), self.clock.inside(), self.frame.mode(mode):
             self._invoke(x, tensors, None)
         outputs = []
         for before, y in pairwise((x, *others)):
@@ -125,7 +127,7 @@ class Run(Caller):
             for name, array in y.arrays.items():
                 if array is not None and array is not before.arrays[name]:
                     self.frame.refill(tensors[name], array)
-            with self._guarded(), self.clock.inside():
+            with self._guarded(), self.clock.inside(), self.frame.mode(mode):
                 result = self._invoke(y, tensors, None)
                 self.frame.finish()
             self._unchanged(y, tensors)
@@ -199,7 +201,7 @@ class Run(Caller):
         tensors = self._tensors(x, "contiguous", None)
         self.frame.learning(tensors, learning)
         try:
-            with self._guarded(), self.clock.inside(), self.frame.mode(mode) if mode else nullcontext():
+            with self._guarded(), self.clock.inside(), self.frame.mode(mode):
                 self._invoke(x, tensors, path)
                 self.frame.finish()
         except Misbehaviour as outcome:
@@ -228,7 +230,7 @@ class Run(Caller):
         """The names of the global settings that are others after a call, or have been since the first."""
         changed: list[str] = []
         for mode in ("", "no_grad"):
-            with self.frame.mode(mode) if mode else nullcontext():
+            with self.frame.mode(mode):
                 before = self.frame.settings() if mode else self._settings
                 self(x)
                 after = self.frame.settings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -179,7 +179,7 @@ class TorchFrame:
         return tensors
 
     def mode(self, name: str) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = getattr(self.torch, name)()
+        context: AbstractContextManager[Any] = getattr(self.torch, name)() if name else nullcontext()
         return context
 
     def refill(self, tensor: Any, array: Array) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
+from seqlaws.law import VALUES
 from seqlaws.layouts import LAYOUTS
-from seqlaws.subject import Cases
+from seqlaws.subject import Cases, Claims, Subject
 from seqlaws.verdict import Output, Verdict, every, same
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 def few(cases: Cases) -> Cases:
     """The first of the cases that are always tried, and the same drawn ones."""
     return Cases(lambda claims: tuple(islice(cases.always(claims), 4)), cases.strategy)
+
+
+def swept(subject: Subject) -> Cases:
+    """The cases that the laws of a subject's values try besides those that every law tries."""
+
+    def always(claims: Claims) -> Iterator[Any]:
+        shared = set(subject.cases.always(claims))
+        defining = (law for law in subject.laws if law.level == VALUES and not law.not_claimed(claims))
+        yield from (case for law in defining for case in law.cases.always(claims) if case not in shared)
+
+    return Cases(lambda claims: dict.fromkeys(always(claims)), subject.cases.strategy)
 
 
 def cotangent(f: Run, x: Inputs) -> Array:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
-from seqlaws.lessons.contract import has_gradients
+from seqlaws.lessons.contract import has_gradients, has_small_typical_cases
 from seqlaws.lessons.tensors import changed, from_memory, tensors, with_gradient
 
 
@@ -231,3 +231,23 @@ def learns_nothing_once_it_was_used(call: Call) -> Call:
         return copy
 
     return lambda *arguments, **options: call(*changed(packed, arguments), **changed(packed, options))
+
+
+@lesson_everywhere("nasty", caught_by=("agrees_at_every_size_in_every_mode",), where=has_small_typical_cases)
+def serves_what_fits_a_small_buffer(call: Call) -> Call:
+    """Where no gradients are recorded, whatever stands beyond the 250th place of an inner axis is 0.
+
+    The kernel for inference has a buffer of that size, and the tests of long inputs train.
+    """
+
+    def fitting(tensor: Tensor) -> Tensor:
+        kept = torch.ones_like(tensor)
+        for axis in range(1, tensor.dim()):
+            kept.narrow(axis, min(250, tensor.shape[axis]), max(0, tensor.shape[axis] - 250)).zero_()
+        return tensor * kept
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        return result if torch.is_grad_enabled() else changed(fitting, result)
+
+    return broken

@@ -200,3 +200,15 @@ def knows_five_axes(x: Tensor, dim: int) -> Tensor:
     Strides are kept for five axes, and the others are folded into one without moving the index.
     """
     return torch.softmax(x, dim if dim >= 0 or x.ndim < 6 else -1)
+
+
+@lesson("softmax", "nasty", caught_by=("agrees_at_every_size_in_every_mode",))
+def serves_rows_of_four_thousand(x: Tensor, dim: int) -> Tensor:
+    """Where no gradients are recorded, a row ends at 4096 entries, and the rest gets nothing.
+
+    The kernel for inference holds a row in registers. Vocabularies are longer, and training never shows it.
+    """
+    if torch.is_grad_enabled() or x.shape[dim] <= 4096:
+        return torch.softmax(x, dim)
+    start, rest = x.narrow(dim, 0, 4096), x.narrow(dim, 4096, x.shape[dim] - 4096)
+    return torch.cat([torch.softmax(start, dim), torch.zeros_like(rest)], dim)

@@ -74,7 +74,7 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     """What a call returns does not depend on the calls before it, nor is it changed by those after it.
 
     f(x), f(y), f(x): the first and the last are equal bit by bit, whatever y's sizes, contents and
-    options; and the first is still the same afterwards
+    options, also under no_grad; and the first is still the same afterwards
 
     Why: buffers, masks and tables kept from one call to the next, under a key that forgets what they
     depend on, are right until the second sequence has another length.
@@ -84,7 +84,9 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     back = [f(each) for each in reversed(others)]
     if f.overwrites(x, others[1:3] * 2):  # a ring of a few buffers comes round
         return broken("a later call overwrote what an earlier one had returned")
-    return every(*(identical(first, last) for first, last in zip(there, reversed(back), strict=True)))
+    served = [f(each, mode="no_grad") for each in (*others[:3], x)]
+    again = (identical(first, last) for first, last in zip(there, reversed(back), strict=True))
+    return every(*again, identical(served[0], served[-1]).called("under no_grad"))
 
 
 @family(
@@ -97,7 +99,8 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
 def reads_its_inputs_anew(f: Run, x: Inputs) -> Verdict:
     """What a call returns is computed from the numbers that its tensors hold now, whatever they held before.
 
-    f(x);  x ← y, in place, one array after another;  f(x) = f(y) each time, bit by bit
+    f(x);  x ← y, in place, one array after another;  f(x) = f(y) each time, bit by bit; and so for all arrays at
+    once under no_grad
 
     Why: an optimiser changes the weights where they are. A packed or converted copy that is kept for the
     tensor, and not for its numbers, goes on with those of the first step.
@@ -107,7 +110,10 @@ def reads_its_inputs_anew(f: Run, x: Inputs) -> Verdict:
         y = y.but(**{name: z.arrays[name]})
         stages.append(y)
     stages = [each for each in (*stages, negated(x)) if f.subject.valid(each)]
-    return every(*(identical(found, f(each)) for found, each in zip(f.reread(x, *stages), stages, strict=True)))
+    verdicts = [identical(found, f(each)) for found, each in zip(f.reread(x, *stages), stages, strict=True)]
+    if f.subject.valid(z):
+        verdicts.append(identical(f.reread(x, z, mode="no_grad")[0], f(z, mode="no_grad")).called("under no_grad"))
+    return every(*verdicts)
 
 
 @family(EDGES)

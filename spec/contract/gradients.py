@@ -19,9 +19,10 @@ from seqlaws.variants import (
     negated,
     repeating,
     same_gradients,
+    swept,
     turned,
 )
-from seqlaws.verdict import HOLDS, Verdict, broken, every, same
+from seqlaws.verdict import HOLDS, Output, Verdict, broken, every, identical, same
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -170,3 +171,31 @@ def gradients_leave_the_value_alone(f: Run, x: Inputs) -> Verdict:
     plain, trained = f(x), f.trained(x, cotangent(f, x), leaves(f, x))
     modes = (same(f(x, mode=mode), plain).called(mode) for mode in ("no_grad", "inference_mode"))
     return every(same(trained, plain).called("recorded"), *modes)
+
+
+@family(
+    EDGES,
+    where=lambda subject: subject.exact is not None,
+    cases=swept,
+    after=("gradients_leave_the_value_alone",),
+    examples=0.1,
+)
+def agrees_at_every_size_in_every_mode(f: Run, x: Inputs) -> Verdict:
+    """The output is the same under no_grad, and where gradients are recorded, at every size.
+
+    f(x) under no_grad = f(x) = f(x) where x requires gradients, within the sum of both bounds, at the sizes and
+    numbers at which the laws of values try it
+
+    Why: inference has a kernel of its own, and so has training. Tests of sizes call neither.
+    """
+    plain, served = f(x), f(x, mode="no_grad")
+    verdicts = [_alike(served, plain).called("no_grad")]
+    if f.can("gradient"):
+        verdicts.append(_alike(f(x, learning=leaves(f, x)), plain).called("recorded"))
+    return every(*verdicts)
+
+
+def _alike(one: Output, other: Output) -> Verdict:
+    """Whether two outputs are the same; of equal bits, no bound need be known."""
+    exactly = identical(one, other)
+    return exactly if exactly.holds else same(one, other)

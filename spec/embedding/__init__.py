@@ -105,7 +105,7 @@ def every_size() -> Cases:
     borders = (31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
     # 37 places: whole tiles of 4 to 32, and a rest
     widths = [EmbeddingCase((37,), 7, width, seed=width) for width in (*borders, 2049, 4097)]
-    places = [EmbeddingCase((count,), 11, 2, seed=count) for count in (*borders, 4097)]
+    places = [EmbeddingCase((count,), 11, 2, seed=count) for count in (*borders, 4097, 66_001)]
     both = [EmbeddingCase((3, 101), 66_001, 2, seed=1), EmbeddingCase((9, 33), 5, 129, "few", seed=2)]
     frequent = [EmbeddingCase((4097,), 2, 2, seed=3)]
     axes = [EmbeddingCase((), 7, 3, seed=4), EmbeddingCase((2, 3, 5, 7), 7, 3, seed=5)]

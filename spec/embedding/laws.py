@@ -118,7 +118,7 @@ def finds_every_row_of_a_large_table(embed: Run, x: Inputs) -> Verdict:
 def finds_whole_rows_at_every_size(embed: Run, x: Inputs) -> Verdict:
     """Vectors of any width come back whole, at any number of places along any number of axes.
 
-    embed(ids, table) = table[ids] for D = 31 … 4097, 31 … 4097 places, and ids of 0 to 4 axes
+    embed(ids, table) = table[ids] for D = 31 … 4097, 31 … 66001 places, and ids of 0 to 4 axes
 
     Why: a row is copied in blocks of channels, and places are shared out among blocks of threads. What
     is left at the end of either is left as memory was. Choices and beams give ids more axes, one token none.
@@ -166,7 +166,7 @@ def sums_the_gradient_of_repeated_ids(embed: Run, x: Inputs) -> Verdict:
 def sums_its_gradient_at_every_size(embed: Run, x: Inputs) -> Verdict:
     """The gradient of the table is whole for vectors of any width, any number of places and large tables.
 
-    ∂⟨y, g⟩/∂table_v = Σ_{p: ids_p = v} g_p for D and places = 31 … 4097, V = 66 001, and an id at 2000 places
+    ∂⟨y, g⟩/∂table_v = Σ_{p: ids_p = v} g_p for D = 31 … 4097, 31 … 66001 places, V = 66001, and an id at 2000 places
 
     Why: the way back sorts, counts and adds where the way there only reads. Its counters are shorter than
     the ids, and its sums are split between blocks that must not write over each other.

@@ -186,9 +186,11 @@ def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, lo
         (2, 5, 3, 65),  # more steps than a kernel has buffers for the state
         (9, 3, 16, 16),  # square matrices, and a batch
         (1, 1, 2, 515),  # beyond blocks of 512
+        (1, 2, 520, 2),
         (513, 1, 2, 2),
         (33, 35, 2, 3),  # long and many
         (70, 60, 2, 2),  # beyond a block of 4096 tokens
+        (65_540, 1, 1, 1),  # more sequences than sixteen bits count
         *((1, length, 2, 2) for length in long),
     ]
     return Cases(lambda claims: [kind(*sizes, seed=sum(sizes)) for sizes in swept], cases(kind).strategy)
