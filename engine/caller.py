@@ -66,7 +66,7 @@ class Caller:
         """The tensors that a call returned."""
         results = result if isinstance(result, tuple) and count > 1 else (result,)
         if len(results) != count:
-            raise Misbehaviour(f"returned {_described(result)} where {count} tensors were due", "answers_in_kind")
+            raise Misbehaviour(f"returned {described(result)} where {count} tensors were due", "answers_in_kind")
         return results
 
     def _array(self, result: Any, x: Inputs) -> Array:
@@ -98,7 +98,7 @@ class Caller:
         except BaseException as error:  # whatever a third party raises is a verdict, not a fault of the suite
             if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 raise  # in a child, which no Ctrl-C reaches, it is not the user who raised it
-            text = (str(error).strip().splitlines() or [""])[0]
+            text = (_text_of(error).strip().splitlines() or [""])[0]
             raise Misbehaviour(f"raised {type(error).__name__}: {text}"[:300]) from error
 
     def _unchanged(self, x: Inputs, tensors: Mapping[str, Any]) -> None:
@@ -107,6 +107,14 @@ class Caller:
                 raise Misbehaviour(f"changed its input {name} in place", "leaves_its_inputs_alone")
 
 
-def _described(result: Any) -> str:
+def described(result: Any) -> str:
+    """What somebody returned, in words."""
     kind = type(result).__name__
     return f"{len(result)} values ({kind})" if isinstance(result, (tuple, list)) else f"a {kind}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:
+        return f"its text cannot be had, which raised {type(worse).__name__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -18,16 +19,19 @@ def undisturbed(device: Any) -> AbstractContextManager[None]:
 
 
 def fresh(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
-    """A new model with the dtype and device of a tensor, its weights frozen.
+    """A new model with the dtype and device of a tensor, its weights frozen: a module, or what holds some.
 
     Global random generators stay where they were.
     """
 
     with undisturbed(like.device):
         model = make(seed, *sizes)
-    if hasattr(model, "requires_grad_"):
-        model.requires_grad_(False)
-    return model.to(device=like.device, dtype=like.dtype) if hasattr(model, "to") else model
+    if hasattr(model, "to") and hasattr(model, "requires_grad_"):
+        return model.requires_grad_(False).to(device=like.device, dtype=like.dtype)
+    for part in _attributes(model).values():
+        if hasattr(part, "parameters"):  # a module changes in place
+            part.requires_grad_(False).to(device=like.device, dtype=like.dtype)
+    return model
 
 
 @lru_cache(maxsize=256)
@@ -43,35 +47,52 @@ def built(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
 
 
 def tensors_in(thing: Any) -> Iterator[Any]:
-    """All tensors in a nest of tuples, lists, dicts and objects, those with slots too."""
+    """All tensors in a nest of tuples, lists, deques, dicts and objects, those with slots too."""
+    yield from _tensors_in(thing, {})
+
+
+def _tensors_in(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
+    if id(thing) in seen:
+        return
+    seen[id(thing)] = thing
     if hasattr(thing, "untyped_storage"):
         yield thing
-    elif isinstance(thing, dict):
-        for each in thing.values():
-            yield from tensors_in(each)
-    elif isinstance(thing, (tuple, list)):
-        for each in thing:
-            yield from tensors_in(each)
-    elif not callable(thing):
-        yield from tensors_in(_attributes(thing))
+        return
+    parts = thing.values() if isinstance(thing, dict) else thing
+    if not isinstance(thing, (dict, tuple, list, deque)):
+        parts = () if callable(thing) else _attributes(thing).values()
+    for each in parts:
+        yield from _tensors_in(each, seen)
 
 
 def copied(thing: Any) -> Any:
     """The same nest with copies of its tensors, cut off from whatever they were computed from."""
+    return _copied(thing, {})
+
+
+def _copied(thing: Any, done: dict[int, Any]) -> Any:
+    if id(thing) not in done:
+        done[id(thing)] = thing  # what refers to itself through a tuple alone keeps that one reference
+        done[id(thing)] = _copy(thing, done)
+    return done[id(thing)]
+
+
+def _copy(thing: Any, done: dict[int, Any]) -> Any:
     if hasattr(thing, "untyped_storage"):
         return thing.detach().clone()
-    if isinstance(thing, dict):
-        other = copy.copy(thing)
-        other.update({name: copied(each) for name, each in thing.items()})
+    if isinstance(thing, tuple):
+        parts = [_copied(each, done) for each in thing]
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)
+    if isinstance(thing, (dict, list, deque)):
+        other: Any = copy.copy(thing)
+        done[id(thing)] = other
+        for name, each in thing.items() if isinstance(thing, dict) else enumerate(thing):
+            other[name] = _copied(each, done)
         return other
-    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
-        return type(thing)(*map(copied, thing))
-    if isinstance(thing, (tuple, list)):
-        return type(thing)(map(copied, thing))
     if not callable(thing) and (attributes := _attributes(thing)):
-        other = copy.copy(thing)
+        other = done[id(thing)] = copy.copy(thing)
         for name, each in attributes.items():
-            object.__setattr__(other, name, copied(each))  # it may be frozen
+            object.__setattr__(other, name, _copied(each, done))  # it may be frozen
         return other
     return thing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,6 +80,9 @@ class Frame(Protocol):
     def refill(self, tensor: Any, array: Array) -> None:
         """Write other numbers into a tensor, in place."""
 
+    def spoil(self, tensor: Any) -> None:
+        """Write NaN all over a tensor that was returned, if it can be written into."""
+
 
 class NumpyFrame:
     """NumPy arrays. There is no bfloat16 and no gradient."""
@@ -139,6 +142,10 @@ class NumpyFrame:
 
     def refill(self, tensor: Array, array: Array) -> None:
         tensor[...] = self._cast(array)
+
+    def spoil(self, tensor: Any) -> None:
+        with suppress(ValueError):  # read-only
+            tensor[...] = np.nan
 
 
 def check_kind(

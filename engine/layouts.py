@@ -8,7 +8,7 @@ import numpy as np
 
 from seqlaws.formats import Array
 
-LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed")
+LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed", "cached", "sectioned")
 
 
 def first_along(array: Array, axes: tuple[int, ...]) -> Array:
@@ -24,16 +24,24 @@ def laid_out(tensor: Any, layout: str) -> Any:
         return _copy(tensor.swapaxes(-1, -2)).swapaxes(-1, -2)
     if layout == "swapped" and tensor.ndim >= 3:
         return _copy(tensor.swapaxes(-3, -2)).swapaxes(-3, -2)
-    if tensor.shape[-1] == 0:
+    if 0 in tensor.shape or (tensor.ndim < 2 and layout in ("cached", "sectioned")):
         return tensor
     # what lies beside and between the numbers are others, so that a wrong address reads wrong numbers
     other = _turned_around(tensor)
+    if layout in ("cached", "sectioned"):
+        # as the first tokens lie in a longer cache, or the first heads beside those of others
+        axis = tensor.ndim - 2 if layout == "cached" else min(1, tensor.ndim - 2)
+        return _first_of(_joined([tensor, other], axis), axis, tensor.shape[axis])
     if layout == "strided":
         return _stacked([tensor, other]).reshape(*tensor.shape[:-1], -1)[..., ::2]
     # as queries, keys and values lie in one packed buffer
     return _stacked([other, tensor, other], -2).reshape(*tensor.shape[:-1], -1)[
         ..., tensor.shape[-1] : 2 * tensor.shape[-1]
     ]
+
+
+def _first_of(array: Any, axis: int, count: int) -> Any:
+    return array[(slice(None),) * axis + (slice(0, count),)]
 
 
 def _copy(tensor: Any) -> Any:
@@ -51,3 +59,11 @@ def _stacked(tensors: list[Any], axis: int = -1) -> Any:
     import torch
 
     return torch.stack(tensors, axis)
+
+
+def _joined(tensors: list[Any], axis: int) -> Any:
+    if isinstance(tensors[0], np.ndarray):
+        return np.concatenate(tensors, axis)
+    import torch
+
+    return torch.cat(tensors, axis)

@@ -180,6 +180,13 @@ class Run(Caller):
         }
         return gradients, self._output(join(values, self.subject.shape(x)), x, x, path)
 
+    def in_coarsest_dtype(self, x: Inputs) -> Output:
+        """The output for these inputs in the dtype with the fewest digits that is declared."""
+        coarsest = max(self.implementation.dtypes, key=lambda name: FORMATS[name].unit)
+        other = Run(self.implementation, self.device, coarsest, self.dialect)
+        other.clock = self.clock
+        return other(replace(x, format=other.format))
+
     def ask(self, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
         """What an implementation says to a question that is not a call: ``question(it, tensors by name)``."""
         tensors = self._tensors(x, "contiguous", None)
@@ -209,7 +216,8 @@ class Run(Caller):
         return False
 
     def overwrites(self, x: Inputs, later: Iterable[Inputs]) -> bool:
-        """Whether one of several later calls changes what a call with x has returned."""
+        """Whether one of several later calls changes what a call with x has returned, or what is written into
+        that changes a later call."""
         tensors = self._tensors(x, "contiguous", None)
         with self._guarded(), self.clock.inside():
             result = self._invoke(x, tensors, None)
@@ -217,7 +225,11 @@ class Run(Caller):
         before = self._array(result, x).copy()
         for y in later:
             self(y)
-        return not np.array_equal(before, self._array(result, x), equal_nan=True)
+        if not np.array_equal(before, self._array(result, x), equal_nan=True):
+            return True
+        for part in self._results(result, len(self.subject.pieces(x) or (0,))):
+            self.frame.spoil(part)
+        return not np.array_equal(before, self(x).value.astype(before.dtype), equal_nan=True)
 
     def consumes_randomness(self, x: Inputs) -> bool:
         """Whether a call moves a global random generator, or sets it to a seed."""

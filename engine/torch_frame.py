@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -166,7 +166,7 @@ class TorchFrame:
     ) -> tuple[Any, ...]:
         pairs = zip(results, cotangents, strict=True)
         grown = [(end, direction) for end, direction in pairs if end.requires_grad and direction is not None]
-        if not grown:
+        if not grown or not leaves:
             return (None,) * len(leaves)
         ends, directions = zip(*grown, strict=True)
         meeting = _meet().apply(directions, *ends)
@@ -184,6 +184,10 @@ class TorchFrame:
 
     def refill(self, tensor: Any, array: Array) -> None:
         tensor.copy_(self._as_sent(array))
+
+    def spoil(self, tensor: Any) -> None:
+        with self.torch.no_grad(), suppress(RuntimeError):  # several places may be one
+            tensor.fill_(float("nan"))
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -25,11 +25,14 @@ def few(cases: Cases) -> Cases:
 
 
 def swept(subject: Subject) -> Cases:
-    """The cases that the laws of a subject's values try besides those that every law tries."""
+    """The cases that the laws of a subject's values try besides those that every law tries, which others ask about
+    where there are gradients."""
 
     def always(claims: Claims) -> Iterator[Any]:
         shared = set(subject.cases.always(claims))
         defining = (law for law in subject.laws if law.level == VALUES and not law.not_claimed(claims))
+        if "gradient" not in claims.can:
+            yield from shared
         yield from (case for law in defining for case in law.cases.always(claims) if case not in shared)
 
     return Cases(lambda claims: dict.fromkeys(always(claims)), subject.cases.strategy)
@@ -112,6 +115,16 @@ def cut(x: Inputs, letters: str, length: int) -> Inputs:
     """The inputs with some axes cut to a length at most."""
     for letter in letters:
         x = x.take(letter, np.arange(min(length, x.size(letter))))  # an axis that is only broadcast stays
+    return x
+
+
+def longest(f: Run, x: Inputs) -> Inputs:
+    """The inputs three times as long along their free axes, as far as that is valid."""
+    for letters in free_axes(f, x):
+        longer = x
+        for letter in letters:
+            longer = longer.join(letter, longer).join(letter, longer)
+        x = longer if f.subject.valid(longer) else x
     return x
 
 

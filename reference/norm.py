@@ -114,8 +114,10 @@ def output_error(m: Norm, e: Errors, format: Format) -> Array:
     product = np.abs(m.gain) * (
         e.z + rounding * (np.abs(m.z) + e.z + 2 * e.raw / m.s * (1 + e.inverse) * _folds(format))
     )
+    # where no mean is taken off, a half type may hold gain/s, of which little is left where the gain is small
+    folded = 0.0 if m.centred else np.abs(m.x)
     error = product + rounding * np.abs(m.shift) + 2 * format.tiny
-    return np.asarray(error + format.unit * (np.abs(m.y) + error) + format.eta * (1 + 2 * np.abs(m.gain)))
+    return np.asarray(error + format.unit * (np.abs(m.y) + error) + format.eta * (1 + 2 * np.abs(m.gain) + folded))
 
 
 def _folds(format: Format) -> float:

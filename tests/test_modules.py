@@ -83,7 +83,7 @@ def test_a_class_with_another_order_of_gates() -> None:
     ("how", "line"),
     [
         ({"like": "torch.nn.Linear"}, r"unknown interface 'torch.nn.Linear'; there are: torch.nn.RNN, .*"),
-        ({"like": "torch.nn.LSTM"}, r".*Own has no parameter 'bias_ih_l0'; names=\{…\} maps .* to its own names"),
+        ({"like": "torch.nn.LSTM"}, r".*Own has no parameter 'bias_ih_l0'; names=\{…\} maps .* to a tuple of them"),
         (
             {"like": "torch.nn.LSTM", "names": {"bias": "bias"}},
             r".*: torch.nn.LSTM has no parameter 'bias'; it has: .*",
@@ -171,6 +171,89 @@ def test_what_only_a_module_can_get_wrong(build: Any, law: str, status: str) -> 
         seqlaws.module(build, like="torch.nn.LSTM"), dtype="float32", profile="quick", law=law, seed=0
     )
     assert [result.status for result in report] == [status]
+
+
+class Apart(nn.Module):
+    """Multi-head attention whose three projections are layers of their own."""
+
+    def __init__(self, embed_dim: int, num_heads: int, batch_first: bool = True) -> None:
+        super().__init__()
+        self.heads = num_heads
+        self.q, self.k, self.v, self.out = (nn.Linear(embed_dim, embed_dim) for _ in range(4))
+
+    def forward(
+        self, *tokens: Tensor, key_padding_mask: Any = None, attn_mask: Any = None, need_weights: bool = False,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, None]:  # fmt: skip
+        q, k, v = (
+            layer(each).unflatten(-1, (self.heads, each.shape[-1] // self.heads)).transpose(1, 2)
+            for layer, each in zip((self.q, self.k, self.v), tokens, strict=True)
+        )
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        for mask in (attn_mask, None if key_padding_mask is None else key_padding_mask[:, None, None]):
+            if mask is not None:
+                mask = mask.view(len(scores), -1, *mask.shape[-2:]) if mask.dim() == 3 else mask
+                scores = scores.masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        return self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2)), None
+
+
+APART = {
+    "in_proj_weight": ("q.weight", "k.weight", "v.weight"), "in_proj_bias": ("q.bias", "k.bias", "v.bias"),
+    "out_proj.weight": "out.weight", "out_proj.bias": "out.bias",
+}  # fmt: skip
+
+
+def test_parameters_that_are_held_in_parts() -> None:
+    mine = seqlaws.module(Apart, like="torch.nn.MultiheadAttention", names=APART)
+    for law in ("*definition", "*.agrees_on_all_paths", "*.causality_and_a_mask_both_apply"):
+        report = seqlaws.check(mine, dtype="float32", profile="quick", law=law)
+        assert {result.status for result in report} == {"holds"}
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        (lambda width, units: nn.GRU(width, units), r".*\(3, 2, batch_first=True\) cannot be made: TypeError: .*"),
+        (lambda *sizes, **options: len, r".* is a builtin_function_or_method; a class of torch.nn.Module was due"),
+    ],
+)
+def test_what_is_no_class_of_modules_is_refused(build: Any, line: str) -> None:
+    with pytest.raises(seqlaws.Misunderstood, match=f"^{line}$"):
+        seqlaws.module(build, like="torch.nn.GRU")
+
+
+def test_one_parameter_for_two_is_refused() -> None:
+    with pytest.raises(seqlaws.Misunderstood, match="gives one parameter to two of torch's"):
+        seqlaws.module(Own, like="torch.nn.LSTM", names={**NAMES, "bias_hh_l0": "bias"})
+
+
+class ResetFirst(nn.Module):
+    """A gated recurrent unit whose reset gate comes before the product, with both offsets."""
+
+    def __init__(self, input_size: int, hidden_size: int, batch_first: bool = False) -> None:
+        super().__init__()
+        self.weight_ih_l0 = nn.Parameter(torch.empty(3 * hidden_size, input_size))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
+        self.bias_ih_l0 = nn.Parameter(torch.empty(3 * hidden_size))
+        self.bias_hh_l0 = nn.Parameter(torch.empty(3 * hidden_size))
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h = x.new_zeros(x.shape[0], self.weight_hh_l0.shape[1]) if state is None else state[0]
+        outputs = [x.new_zeros(x.shape[0], 0, h.shape[1])]
+        (U_r, U_z, U_n), offsets = self.weight_hh_l0.chunk(3), self.bias_ih_l0 + self.bias_hh_l0
+        for t in range(x.shape[1]):
+            r, z, n = (x[:, t] @ self.weight_ih_l0.T + offsets).chunk(3, dim=1)
+            r, z = torch.sigmoid(r + h @ U_r.T), torch.sigmoid(z + h @ U_z.T)
+            h = (1 - z) * torch.tanh(n + (r * h) @ U_n.T) + z * h
+            outputs.append(h[:, None])
+        return torch.cat(outputs, dim=1), h[None]
+
+
+def test_a_unit_that_resets_first_adds_its_two_offsets() -> None:
+    mine = seqlaws.module(ResetFirst, like="torch.nn.GRU", dialect={"reset": "before"})
+    for law in ("gru.*definition", "gru.a_shut_reset_gate*"):
+        report = seqlaws.check(mine, dtype="float32", profile="quick", law=law)
+        assert {result.status for result in report} == {"holds"}
 
 
 class PaddedInTrainingAlone(nn.MultiheadAttention):

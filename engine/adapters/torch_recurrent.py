@@ -32,11 +32,12 @@ GATES = {"rnn": ("",), "lstm": ("_i", "_f", "_g", "_o"), "gru": ("_r", "_z", "_n
 Context = Callable[[], AbstractContextManager[Any]]
 
 
-def packed(kind: str, w: Any, *, shared: bool = True) -> dict[str, Tensor]:
+def packed(kind: str, w: Any, *, shared: bool = True, own: bool = True) -> dict[str, Tensor]:
     """The weights as torch packs them: the input and the state have an offset each.
 
     Of what is ``shared`` among them every other entry goes to the state's, so that neither can be left out;
-    otherwise all goes to the input's. The second offset of a GRU's candidate is the state's own.
+    otherwise all goes to the input's. The second offset of a GRU's candidate is the state's ``own``, unless the
+    reset gate comes before the product: then it is one of the two that add up.
     """
     named = {
         f"{theirs}_{side}": torch.cat([getattr(w, ours + gate) for gate in GATES[kind]])
@@ -44,10 +45,11 @@ def packed(kind: str, w: Any, *, shared: bool = True) -> dict[str, Tensor]:
     }
     offset, count = named["bias_ih"], len(named["bias_ih"])
     place = torch.arange(count, device=offset.device)
-    size = 2 * count // 3 if kind == "gru" else count  # of the offsets that may be shared
+    own &= kind == "gru"
+    size = 2 * count // 3 if own else count  # of the offsets that may be shared
     there, zero = (place % 2 == 1) & (place < size) & shared, torch.zeros_like(offset)
     named["bias_ih"], named["bias_hh"] = torch.where(there, zero, offset), torch.where(there, offset, zero)
-    if kind == "gru":
+    if own:
         named["bias_hh"] = torch.cat([named["bias_hh"][:size], w.c_n])
     return named
 

@@ -46,6 +46,24 @@ def keeps_its_result_until_the_shape_changes(call: Call) -> Call:
     return broken
 
 
+@lesson_everywhere("nasty", caught_by=("forgets_calls_in_other_dtypes",), dtypes=("float32", "float64"))
+def keeps_the_dtype_of_its_first_call(call: Call) -> Call:
+    """A table is made for each size at the first call, in the dtype of that call, and used for all dtypes.
+
+    A model that was tried in half precision goes on in float32 with a table of half the digits.
+    """
+    tables: dict[torch.Size, torch.dtype] = {}
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        def read(result: Tensor) -> Tensor:
+            coarse = tables.setdefault(result.shape, result.dtype)
+            return result if torch.finfo(coarse).eps <= torch.finfo(result.dtype).eps else result.to(coarse).to(result)
+
+        return changed(read, call(*arguments, **options))
+
+    return broken
+
+
 @lesson_everywhere("nasty", caught_by=("forgets_earlier_calls",), where=lambda subject: subject.takes != "sizes")
 def returns_the_same_buffer_again(call: Call) -> Call:
     """Results of one shape share one buffer.

@@ -146,6 +146,15 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
     yield x.but(q=q), alive(x, dialect)[..., None] & (np.arange(x.size("Q")) == 0).reshape(-1, 1)
 
 
+def misfitting(mask: Array) -> Iterator[Array]:
+    """The mask with one key too few, and with one key, query or batch entry too many; one of a kind is broadcast."""
+    if mask.shape[-1] > 2:
+        yield mask[..., :-1]
+    for axis in (-1, -2, -4):
+        if mask.ndim >= -axis and mask.shape[axis] > 1:
+            yield np.concatenate([mask, mask.take([0], axis=axis)], axis=axis)
+
+
 def _malformed(x: Inputs) -> Iterator[Inputs]:
     """Something is missing: a width, a value, a column of the mask, a batch entry. Or there is one too many."""
     if x.size("D") > 2:
@@ -153,9 +162,8 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
     if x.size("K") > 2:
         yield x.but(v=x.v[:, :, :-1])
         yield x.but(v=np.concatenate([x.v, x.v[:, :, :1]], axis=2))
-        if x.mask is not None and x.mask.shape[-1] == x.size("K"):
-            yield x.but(mask=x.mask[..., :-1])
-            yield x.but(mask=np.concatenate([x.mask, x.mask[..., :1]], axis=-1))
+    if x.mask is not None:
+        yield from (x.but(mask=mask) for mask in misfitting(x.mask))
     if x.size("B") > 2:
         yield x.but(k=x.k[:-1], v=x.v[:-1])
 

@@ -18,6 +18,7 @@ from seqlaws.variants import (
     free_axes,
     layouts,
     leaves,
+    longest,
     negated,
     repeating,
     same_gradients,
@@ -74,7 +75,8 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     """What a call returns does not depend on the calls before it, nor is it changed by those after it.
 
     f(x), f(y), f(x): the first and the last are equal bit by bit, whatever y's sizes, contents and
-    options, also under no_grad; and the first is still the same afterwards
+    options, also under no_grad, and whatever is written into what was returned; and the first is still the same
+    afterwards
 
     Why: buffers, masks and tables kept from one call to the next, under a key that forgets what they
     depend on, are right until the second sequence has another length.
@@ -83,10 +85,29 @@ def forgets_earlier_calls(f: Run, x: Inputs) -> Verdict:
     there = [f(each) for each in others]
     back = [f(each) for each in reversed(others)]
     if f.overwrites(x, others[1:3] * 2):  # a ring of a few buffers comes round
-        return broken("a later call overwrote what an earlier one had returned")
+        return broken("a later call overwrote what an earlier one had returned, or returned what was written into it")
     served = [f(each, mode="no_grad") for each in (*others[:3], x)]
     again = (identical(first, last) for first, last in zip(there, reversed(back), strict=True))
     return every(*again, identical(served[0], served[-1]).called("under no_grad"))
+
+
+@family(
+    EDGES,
+    where=lambda subject: subject.exact is not None and subject.takes == "arrays",
+    cases=lambda subject: few(subject.cases),
+    examples=0.25,
+)
+def forgets_calls_in_other_dtypes(f: Run, x: Inputs) -> Verdict:
+    """What a call returns is as exact as its own dtype, whatever the dtype of the calls before it.
+
+    f(x) in the coarsest dtype that is declared, then f(x): the definition, within the bound of its own dtype
+
+    Why: tables and masks are made at the first call and kept, in its dtype. A model that was tried in half
+    precision goes on with half the digits.
+    """
+    y = longest(f, x)  # of a size that no other law has
+    f.in_coarsest_dtype(y)
+    return within(f(y))
 
 
 @family(

@@ -80,6 +80,7 @@ def gives_each_gradient_by_itself(f: Run, x: Inputs) -> Verdict:
     g, of = cotangent(f, x), leaves(f, x)
     together = f.gradient(x, g, of)
     subsets = [(name,) for name in of] + [tuple(name for name in of if name != left_out) for left_out in of]
+    subsets.append(tuple(name for name in of if x.axes[name][:1] == "B"))  # frozen weights
     return every(*(same_gradients(f.gradient(x, g, each), together) for each in dict.fromkeys(subsets)))
 
 

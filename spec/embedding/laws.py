@@ -218,8 +218,9 @@ def _refuses(embed: Run, x: Inputs, wrong_ids: tuple[int, ...]) -> Verdict:
     for wrong in wrong_ids:
         ids = x.ids.copy()
         ids.reshape(-1)[int(x.rng("wrong place").integers(ids.size))] = wrong
-        if not embed.refuses(x.but(ids=ids)):
-            return broken(f"accepted the id {wrong} for a table of {len(x.table)} rows")
+        for how, mode in (("", ""), (", under no_grad", "no_grad")):
+            if not embed.refuses(x.but(ids=ids), mode=mode):
+                return broken(f"accepted the id {wrong} for a table of {len(x.table)} rows{how}")
     return HOLDS
 
 

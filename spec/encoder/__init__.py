@@ -20,9 +20,9 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import encoder as reference
+from seqlaws.spec.attention import misfitting
 from seqlaws.spec.attention.claimed import masks_are_claimed
 from seqlaws.spec.encoder.drawing import WEIGHTS, cases
-from seqlaws.spec.multihead import misfitting
 from seqlaws.subject import Subject
 
 if TYPE_CHECKING:

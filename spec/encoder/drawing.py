@@ -218,6 +218,8 @@ WIDE = (
 LARGE = (
     EncoderCase(1, 4, 65, 2, 5, True, fill="normal", seed=260),
     EncoderCase(1, 1, 4, 2, 520, True, fill="normal", seed=520),
+    EncoderCase(1, 1, 4, 2, 1030, True, fill="normal", seed=1030),
+    EncoderCase(1, 2, 32, 70, 5, True, mask="bool", fill="normal", seed=70),  # wide and long
 )
 LONG = EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521)
 # hidden units and scores that someone may have clipped, and tokens far smaller than √ε

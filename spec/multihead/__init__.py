@@ -21,6 +21,7 @@ from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference import attention as attention_reference
 from seqlaws.reference import multihead as reference
+from seqlaws.spec.attention import misfitting
 from seqlaws.spec.attention.claimed import masks_are_claimed
 from seqlaws.spec.multihead.drawing import BIASES, FORMS, MATRICES, cases
 from seqlaws.subject import Claims, Subject
@@ -193,15 +194,6 @@ def _malformed(x: Inputs) -> Iterator[Inputs]:
     if x.mask is not None:
         yield from (full.but(mask=mask) for mask in misfitting(x.mask))
     yield from (full.but(num_heads=heads) for heads in indivisible(size))
-
-
-def misfitting(mask: Array) -> Iterator[Array]:
-    """The mask with one key too few, and with one key, query or batch entry too many; one of a kind is broadcast."""
-    if mask.shape[-1] > 2:
-        yield mask[..., :-1]
-    for axis in (-1, -2, -4):
-        if mask.ndim >= -axis and mask.shape[axis] > 1:
-            yield np.concatenate([mask, mask.take([0], axis=axis)], axis=axis)
 
 
 def indivisible(size: int) -> Iterator[int]:

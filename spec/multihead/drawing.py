@@ -139,6 +139,7 @@ LONG = (
 LARGE = (
     MultiheadCase(1, 1, 3, 288, 288, "self", causal=True, fill="normal", seed=14),
     MultiheadCase(2, 4, 65, 2, 3, fill="normal", seed=15),
+    MultiheadCase(1, 2, 32, 3, 130, "memory", mask="bool", fill="normal", seed=16),  # wide and long
 )
 # at the lengths end the tiles of nearly every size up to 65
 LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)

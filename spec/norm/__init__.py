@@ -172,7 +172,7 @@ def cases(*more: NormCase, **fixed: Any) -> Cases:
 EVERY_WIDTH = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
 VERY_WIDE = (2047, 2048, 2049, 4097, 8193)
 WIDER_STILL = (12_288, 16_385)
-MANY_WIDE_ROWS = ((33, 513), (65, 769))
+MANY_WIDE_ROWS = ((33, 513), (65, 769), (130, 1030))
 MANY_ROWS = ((255, 3), (256, 3), (257, 3), (1025, 5), (4099, 2), (65_537, 2))
 UNUSUAL = ((5,), (33,), (2, 3, 2, 5, 7), (2, 1, 3, 2, 3, 4))  # one axis, and more than any layer has
 

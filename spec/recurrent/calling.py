@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqlaws.caller import described
+from seqlaws.errors import Misbehaviour
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.reference.running import Computed
@@ -136,7 +138,7 @@ def specify(
         differentiable=("x", *kind.STATES, *kind.WEIGHTS),
         simpler=_simpler,
         valid=_valid,
-        unpack=lambda result: (result[0], *(result[1] if len(kind.STATES) > 1 else result[1:])),
+        unpack=_unpack(kind),
         pieces=lambda x: ((x.x.shape[0], length(x), units(x)), *[(x.x.shape[0], units(x))] * len(kind.STATES)),
         free_axes=lambda claims: ("B", "T"),
         with_nan=_with_nan,
@@ -151,6 +153,21 @@ def _arrange(kind: type[RecurrentCase]) -> Callable[..., tuple[tuple[Any, ...], 
         return (t["x"], given, SimpleNamespace(**{name: t[name] for name in kind.WEIGHTS})), {}
 
     return arrange
+
+
+def _unpack(kind: type[RecurrentCase]) -> Callable[[Any], tuple[Any, ...]]:
+    due = "(hs, (h, c))" if len(kind.STATES) > 1 else "(hs, h)"
+
+    def unpack(result: Any) -> tuple[Any, ...]:
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise Misbehaviour(f"returned {described(result)} where {due} was due", "answers_in_kind")
+        if len(kind.STATES) == 1:
+            return tuple(result)
+        if not isinstance(result[1], (tuple, list)) or len(result[1]) != len(kind.STATES):
+            raise Misbehaviour(f"returned {described(result[1])} for the state, where {due} was due", "answers_in_kind")
+        return (result[0], *result[1])
+
+    return unpack
 
 
 def _valid(x: Inputs) -> bool:

@@ -239,13 +239,15 @@ def an_empty_sequence_keeps_the_state(f: Run, x: Inputs) -> Verdict:
 def a_missing_state_is_zero(f: Run, x: Inputs) -> Verdict:
     """No initial state is a state of zeros, on the way there and on the way back.
 
-    f(x, None) = f(x, 0),  and the same for the gradients of x and of the weights
+    f(x, None) = f(x, 0), also under no_grad after a call with a state;  and the same for the gradients of x and
+    of the weights
 
     Why: the default is what most calls get. A learned, random or left-over state in its place gives
     two meanings to one call.
     """
     missing, zeros = x.but(**dict.fromkeys(states(x))), without(x, *states(x))
-    verdict = same(f(missing), f(zeros))
+    served = [f(y, mode="no_grad") for y in (zeros, x, missing)]
+    verdict = every(same(f(missing), f(zeros)), same(served[-1], served[0]).called("under no_grad"))
     if f.can("gradient"):
         g, of = cotangent(f, x), ("x", *KINDS[x.subject].WEIGHTS)
         found, due = f.gradient(missing, g, of), f.gradient(zeros, g, of)

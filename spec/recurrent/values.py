@@ -74,7 +74,8 @@ def of_some_sizes(subject: Subject) -> Cases:
 def agrees_at_every_size(f: Run, x: Inputs) -> Verdict:
     """The definition holds for every number of units, channels, sequences and steps.
 
-    the definition, at H, D and B = 31 … 33, 63 … 65, 127 … 129 and 257, at some of them together, D = 520, B = 65540, T = 1030
+    the definition, at H, D and B = 31 … 33, 63 … 65, 127 … 129 and 257, at some of them together, D = 520,
+    B = 65540 and T = 1030
 
     Why: products are summed in tiles of 32, 64 or 128, and what is left at the end goes another way.
     Hidden sizes in use are multiples of all of them.
@@ -208,7 +209,8 @@ def gradients_grow_with_what_comes_back(f: Run, x: Inputs) -> Verdict:
 def gradients_agree_at_every_size(f: Run, x: Inputs) -> Verdict:
     """The gradients of the definition come back for every number of units, channels, sequences and steps.
 
-    backpropagation through time, at H, D and B = 33, 65, 129 and 257, at some of them together, D = 520, B = 65540, T = 1030
+    backpropagation through time, at H, D and B = 33, 65, 129 and 257, at some of them together, D = 520, B = 65540
+    and T = 1030
 
     Why: the backward pass has tiles of its own, over the axes that the forward pass summed and over the
     batch besides. A tail that is left out there leaves some weights as they were initialised; a long

@@ -131,6 +131,9 @@ def every_size() -> Cases:
         RotaryCase(2, 65, 2, 4, "near", True, seed=4),
         RotaryCase(1, 2, 129, 80, "descending", seed=5),
         RotaryCase(5, 9, 129, 8, "offset", True, seed=6),
+        RotaryCase(3, 2, 1, 6, "near", True, 500_000.0, seed=8),  # one new token for each sequence
+        RotaryCase(2, 2, 5, 8, "near", base=100.0, seed=9),
+        RotaryCase(1, 1, 8200, 4, "arange", seed=10),
         RotaryCase(2, 8, 4097, 2, "arange", seed=7),  # more than 65 536 tokens in all heads and entries
     ]
     swept = [*lengths, *widths, *wide, *heads, *batches, *together]

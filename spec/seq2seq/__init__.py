@@ -79,6 +79,7 @@ LONG = (
     Seq2seqCase(2, 67, 3, 4, "right", model=1, seed=1),
     Seq2seqCase(2, 3, 67, 4, model=2, seed=2),
     Seq2seqCase(2, 131, 131, 4, "holes", model=3, seed=3),
+    Seq2seqCase(1, 515, 2, 4, model=4, seed=4),
 )
 
 
@@ -88,6 +89,8 @@ def cases(padded: bool = False, traps: tuple[Seq2seqCase, ...] = TRAPS) -> Cases
     def settle(case: Seq2seqCase, claims: Claims) -> Seq2seqCase:
         allowed = PADDINGS[claims.dialect["padding"]][1 if padded else 0 :]
         padding = case.padding if case.padding in allowed else allowed[case.seed % len(allowed)]
+        if "padding" not in claims.can:
+            padding = "none"
         return Seq2seqCase(case.batch, case.s_len, case.t_len, case.width, padding, case.model, case.seed)
 
     def strategy(claims: Claims) -> SearchStrategy[Seq2seqCase]:

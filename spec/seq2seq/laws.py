@@ -10,9 +10,22 @@ import numpy as np
 from seqlaws.factory import built, copied, fresh, tensors_in
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
-from seqlaws.law import CONTRACT, STRUCTURE, law
+from seqlaws.law import CONTRACT, STRUCTURE, VALUES, law
 from seqlaws.spec.seq2seq import LONG, TRAPS, asked, cases, delay, memory_of, seq2seq
-from seqlaws.verdict import HOLDS, Output, Verdict, broken, consistent, differs, every, finite, identical, vacuous
+from seqlaws.verdict import (
+    HOLDS,
+    Output,
+    Verdict,
+    broken,
+    consistent,
+    differs,
+    every,
+    finite,
+    identical,
+    per_entry,
+    vacuous,
+    within,
+)
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -34,6 +47,20 @@ def finite_tokens_give_finite_outputs(model: Run, x: Inputs) -> Verdict:
     every comparison of two answers would take it for agreement.
     """
     return finite(model(x).value)
+
+
+@law(seq2seq, VALUES)
+def half_of_the_digits_are_right(model: Run, x: Inputs) -> Verdict:
+    """At least half of the digits of a dtype are right, as the same model in float64 shows.
+
+    |y − y in float64| ≤ √u · max |y in float64| for every text, with the unit roundoff u; or half of it in half
+    types, whose roundings grow to that in deep models
+
+    Why: there is no reference but the model itself. One that computes in a half type whatever it is given
+    agrees with itself everywhere, and its float32 is none.
+    """
+    out, share = model(x), 0.5 if x.format.half else np.sqrt(x.format.unit)
+    return within(Output(out.value, lambda: (out.reference, share * per_entry(np.abs(out.reference)))))
 
 
 @law(seq2seq, CONTRACT, after=("repeats_itself", "finite_tokens_give_finite_outputs"))
@@ -73,7 +100,8 @@ def the_memory_is_all_that_passes(model: Run, x: Inputs) -> Verdict:
         memory = memory_of(it, tensors)
         first = it.decode(tensors["target"], memory)
         kept = copied(memory)
-        it.encode(-2 * tensors["source"][:1])
+        for other in (tensors["source"], tensors["source"][:1]):
+            it.encode(-2 * other)
         return first, it.decode(tensors["target"], memory), it.decode(tensors["target"], kept)
 
     first, after, of_the_copy = asked(model, x, question)

@@ -32,6 +32,7 @@ PIECES = (
     "''", " @,@ ", "<|im_end|>", "<|eot_id|>", "<|fim_prefix|>", "<bos>", "<eos>", "<sep>", "<mask>", "[SEP]", "[PAD]",
     "[INST]", "<image>", "<tool_call>", "<think>", "<start_of_turn>", "This is the last time.",
     "It was the best of times.", "it was the worst of times, as the poets tell us",
+    "\u1112\u1161\u11ab", "<extra_id_0>", "<|assistant|>", "<0x0A>", "[gMASK]",
     "She asks two questions at the end of each talk.",
 )  # fmt: skip
 

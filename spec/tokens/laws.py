@@ -31,6 +31,8 @@ def ids_are_integers_below_the_vocabulary_size(tokenizer: Run, x: Inputs) -> Ver
     fault far from its cause, or a wrong vector.
     """
     size = size_of(tokenizer, x)
+    if size < 1:
+        return broken(f"a vocabulary of {size} spells nothing")
     for text in texts_of(tokenizer, x):
         ids = encoded(tokenizer, x, text)
         wrong = [each for each in ids if not 0 <= each < size]
