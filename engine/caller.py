@@ -110,7 +110,9 @@ class Caller:
 def described(result: Any) -> str:
     """What somebody returned, in words."""
     kind = type(result).__name__
-    return f"{len(result)} values ({kind})" if isinstance(result, (tuple, list)) else f"a {kind}"
+    if isinstance(result, (tuple, list)):
+        return f"{len(result)} values ({kind})"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _text_of(error: BaseException) -> str:

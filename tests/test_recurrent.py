@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+import seqlaws
+from seqlaws import Implementation
 from seqlaws.adapters.torch_recurrent import layer
 from seqlaws.catalogue import load_lessons, load_subject
 from seqlaws.formats import DTYPES, FORMATS, Array
@@ -193,3 +195,18 @@ def test_packed_steps_beyond_the_end_carry_the_state_bit_by_bit(kind: str) -> No
 
 def mapped_to_list(state: Any) -> list[torch.Tensor]:
     return list(state) if isinstance(state, tuple) else [state]
+
+
+@pytest.mark.parametrize(
+    ("subject", "result", "message"),
+    [
+        ("rnn", None, "returned a NoneType where (hs, h) was due"),
+        ("gru", (1, 2, 3), "returned 3 values (tuple) where (hs, h) was due"),
+        ("lstm", (1, 2, 3), "returned 3 values (tuple) where (hs, (h, c)) was due"),
+        ("lstm", (1, 2), "returned an int for the state, where (hs, (h, c)) was due"),
+    ],
+)
+def test_a_result_of_another_form_is_told_so(subject: str, result: Any, message: str) -> None:
+    mine = Implementation("mine", subject, lambda x, state, w: result)
+    (found,) = seqlaws.check(mine, dtype="float32", law=f"{subject}.answers_in_kind").results
+    assert (found.status, found.message) == ("broken", message)

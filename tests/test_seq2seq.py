@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,36 @@ def test_a_gradient_that_is_off_is_seen_to_be() -> None:
     case = Seq2seqCase(3, 5, 4, 8, model=1, seed=1)
     assert holds(gradients_are_the_slopes_of_the_output, made(Kink, can={"gradient"}), case)
     assert not holds(gradients_are_the_slopes_of_the_output, made(Detached, can={"gradient"}), case)
+
+
+class Parts:
+    """No module, but an object that holds one, and whose memory knows itself. It takes no padding."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def encode(self, source: Tensor) -> deque[Any]:
+        memory: deque[Any] = deque(self.inner.encode(source))
+        memory.append(memory)
+        return memory
+
+    def decode(self, target: Tensor, memory: deque[Any]) -> Any:
+        return self.inner.decode(target, tuple(memory)[:2])
+
+
+def test_a_model_may_be_an_object_of_parts_without_padding() -> None:
+    make = models.factory(models.AdditiveAttention)
+    mine = Implementation(
+        "mine", "seq2seq", lambda seed, d_model: Parts(make(seed, d_model)), can={"cross_attention", "gradient"}
+    )
+    report = seqlaws.check(mine, dtype="float16", profile="quick")
+    assert {result.status for result in report} <= {"holds", "not_claimed", "vacuous"}
+
+
+def test_a_copy_keeps_what_refers_to_itself() -> None:
+    memory: deque[Any] = deque([torch.ones(2)])
+    memory.append(memory)
+    other = copied(memory)
+    assert other[1] is other
+    assert other[0] is not memory[0]
+    assert len(list(tensors_in(memory))) == 1
