@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from seqlaws.implementation import Implementation
+from seqlaws.implementation import Implementation, Known
+from seqlaws.spec.norm import NormCase
 
 
 def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
@@ -51,11 +52,20 @@ def _modules(kind: type[nn.Module]) -> dict[str, Callable[..., Tensor]]:
     }
 
 
+SUMS_IN_HALF = Known(
+    "on CPU the gradients of gain and bias are added up over the rows in the half type itself, where sums stand still",
+    case=NormCase((65_537, 2), "smooth", seed=65_539),
+    dtypes=("float16", "bfloat16"),
+    devices=("cpu",),
+    script="docs/known/layer_norm_half_sums.py",
+)
+
 layer = Implementation(
     name="torch.nn.LayerNorm",
     subject="norm",
     call=partial(by_module, kind=nn.LayerNorm),
     paths=_modules(nn.LayerNorm) | {"functional": layer_norm},
+    known={"norm.gradients_of_many_rows_add_up": SUMS_IN_HALF},
 )
 
 rms = Implementation(

@@ -238,3 +238,29 @@ def sums_the_gradient_of_the_gain_over_one_block(x: Tensor, gain: Tensor, shift:
     rows = x.reshape(-1, x.shape[-1])
     parts = [plain(rows[:256], gain, shift, eps), plain(rows[256:], gain.detach(), shift, eps)]
     return torch.cat(parts).reshape(x.shape)
+
+
+class _SharedByRows(torch.autograd.Function):
+    """A weight for every row; what the rows send back is added up block by block, in the dtype of the weight."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, rows: int) -> Tensor:  # type: ignore[no-untyped-def]
+        return weight.expand(rows, -1).clone()
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        total = torch.zeros_like(g[0])
+        for block in g.split(64):
+            total = total + block.sum(0)
+        return total, None
+
+
+@lesson("norm", "nasty", caught_by=("gradients_of_many_rows_add_up",), dtypes=("bfloat16",))
+def adds_rows_up_in_a_half_type(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """The gradients of gain and shift are summed over blocks of rows in the half type itself.
+
+    Atomic additions are fast there. From some number of rows on, what a block adds is less than the last digit.
+    """
+    rows = x.reshape(-1, x.shape[-1]) if x.numel() else x.flatten(0, -2)
+    weights = (_SharedByRows.apply(each, len(rows)) for each in (gain, shift))  # type: ignore[no-untyped-call]
+    return plain(rows, *weights, eps).reshape(x.shape)

@@ -191,6 +191,16 @@ def every_width(fill: str = "mixed") -> Cases:
     return Cases(swept, cases(fill=fill).strategy)
 
 
+def many_rows(fill: str) -> Cases:
+    """One case of every number of rows about which a kernel may have ideas."""
+
+    def swept(claims: Claims) -> Iterable[NormCase]:
+        shifted = claims.dialect["kind"] in SHIFTED
+        return (NormCase(shape, fill, shifted=shifted, seed=sum(shape)) for shape in MANY_ROWS)
+
+    return Cases(swept, cases(fill=fill).strategy)
+
+
 def some_rows(x: Inputs, purpose: str) -> Array:
     """About half of the rows, as a mask that broadcasts to x."""
     return x.rng(purpose).random((*x.x.shape[:-1], 1)) < 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from seqlaws.formats import Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import GRADIENTS, VALUES, law
-from seqlaws.spec.norm import SHIFTED, WITHOUT_EPSILON, cases, every_width, gentle, norm, some_rows
+from seqlaws.spec.norm import SHIFTED, WITHOUT_EPSILON, cases, every_width, gentle, many_rows, norm, some_rows
 from seqlaws.variants import few
 from seqlaws.verdict import Verdict, equals, every, within
 
@@ -134,12 +134,29 @@ def its_gradient_survives_a_large_common_part(norm: Run, x: Inputs) -> Verdict:
 def agrees_with_its_gradient_at_every_width(norm: Run, x: Inputs) -> Verdict:
     """The gradients are those of the definition for rows of every length, and for many rows.
 
-    ∂⟨y, g⟩/∂x, ∂/∂gain and ∂/∂shift for D = 1 … 130, about 256 … 8192, 12 288 and 16 385; up to 65 537 rows;
-    g ≥ 0, so that sums over the rows grow
+    ∂⟨y, g⟩/∂x, ∂/∂gain and ∂/∂shift for D = 1 … 130, about 256 … 8192, 12 288 and 16 385; up to 65 537 rows
 
     Why: the backward pass sums along the rows for one gradient and across them for the others, each with
-    a tail of its own. Widths in use are multiples of 64, and tests have few rows. And a sum that is kept in a
-    half type stands still where its parts are half of its last digit.
+    a tail of its own. Widths in use are multiples of 64, and tests have few rows.
+    """
+    return _gradients(norm, x)
+
+
+@law(
+    norm,
+    GRADIENTS,
+    cases=many_rows("smooth"),
+    needs=("gradient",),
+    after=(*KNOWN, "agrees_with_its_gradient_at_every_width"),
+    examples=0.1,
+)
+def gradients_of_many_rows_add_up(norm: Run, x: Inputs) -> Verdict:
+    """The gradients of gain and shift are whole where what many rows send back has one sign.
+
+    ∂⟨y, g⟩/∂gain and ∂/∂shift for g ≥ 0 and up to 65 537 rows
+
+    Why: a sum that is kept in a half type stands still once its parts are less than half of its last digit. What
+    noise sends back cancels, and never gets there; losses have a sign.
     """
     return _gradients(norm, x, np.abs)
 
