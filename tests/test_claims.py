@@ -69,6 +69,12 @@ def _claim(verdict: Verdict, experiment: Callable[[Evidence], None]) -> Claim:
 
 
 def _one_case(see: Evidence) -> None:
+    """A sentence.
+
+    x = y
+
+    Rule: x is measured.
+    """
     see.supports("one", 1, equals=1)
 
 

@@ -250,7 +250,7 @@ class _SharedByRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         total = torch.zeros_like(g[0])
-        for block in g.split(64):
+        for block in torch.split(g, 64):
             total = total + block.sum(0)
         return total, None
 
@@ -262,5 +262,5 @@ def adds_rows_up_in_a_half_type(x: Tensor, gain: Tensor, shift: Tensor, eps: flo
     Atomic additions are fast there. From some number of rows on, what a block adds is less than the last digit.
     """
     rows = x.reshape(-1, x.shape[-1]) if x.numel() else x.flatten(0, -2)
-    weights = (_SharedByRows.apply(each, len(rows)) for each in (gain, shift))  # type: ignore[no-untyped-call]
-    return plain(rows, *weights, eps).reshape(x.shape)
+    gains, shifts = (_SharedByRows.apply(each, len(rows)) for each in (gain, shift))  # type: ignore[no-untyped-call]
+    return plain(rows, gains, shifts, eps).reshape(x.shape)
