@@ -26,11 +26,15 @@ def fresh(make: Callable[..., Any], like: Any, seed: int, *sizes: int) -> Any:
 
     with undisturbed(like.device):
         model = make(seed, *sizes)
-    if hasattr(model, "to") and hasattr(model, "requires_grad_"):
-        return model.requires_grad_(False).to(device=like.device, dtype=like.dtype)
-    for part in _attributes(model).values():
-        if hasattr(part, "parameters"):  # a module changes in place
-            part.requires_grad_(False).to(device=like.device, dtype=like.dtype)
+    parts = [each for each in _attributes(model).values() if hasattr(each, "parameters")]
+    modules = [model] if hasattr(model, "requires_grad_") else parts
+    for each in modules:
+        each.requires_grad_(False)
+    place = {"device": like.device, "dtype": like.dtype}
+    if hasattr(model, "to"):
+        return model.to(**place)
+    for each in modules:  # a module moves in place
+        each.to(**place)
     return model
 
 

@@ -215,3 +215,14 @@ def test_a_copy_keeps_what_refers_to_itself() -> None:
     assert other[1] is other
     assert other[0] is not memory[0]
     assert len(list(tensors_in(memory))) == 1
+
+
+def test_an_object_that_moves_itself_is_asked_to_and_its_parts_are_frozen() -> None:
+    class Moving(Parts):
+        def to(self, **place: Any) -> Moving:
+            self.moved = place
+            return self
+
+    model = fresh(lambda seed, d_model: Moving(nn.Linear(d_model, 1)), torch.empty(0, dtype=torch.float64), 0, 2)
+    assert model.moved == {"device": torch.device("cpu"), "dtype": torch.float64}
+    assert not any(each.requires_grad for each in model.inner.parameters())
