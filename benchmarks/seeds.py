@@ -1,6 +1,6 @@
-"""Whether verdicts depend on the seed: what a library breaks under many seeds, at the default profile.
+"""Whether verdicts depend on the seed: what a library breaks under many seeds.
 
-python benchmarks/seeds.py SEEDS [TARGET [DTYPE ...]]
+python benchmarks/seeds.py SEEDS [PROFILE [TARGET [DTYPE ...]]]
 
 The cases that are always tried are the same under every seed, so from the second seed on only drawn cases are
 judged. Prints a line for every seed, and every verdict that differs from that of the first one; exits with 1 if
@@ -35,7 +35,7 @@ def drawn(law: Law) -> Law:
     return replace(law, cases=Cases(lambda claims: (), law.cases.strategy))
 
 
-def verdicts(place: tuple[str, str], seed: int, whole: bool) -> Verdicts:
+def verdicts(place: tuple[str, str], seed: int, profile: str, whole: bool) -> Verdicts:
     """How the laws of one shipped implementation end in one dtype, each judged by itself."""
     name, dtype = place
     implementation = next(each for each in resolve(name) if each.name == name)
@@ -45,7 +45,7 @@ def verdicts(place: tuple[str, str], seed: int, whole: bool) -> Verdicts:
         known = implementation.known_at(law.name, "cpu", dtype)
         if not whole and isinstance(known, Known):
             continue  # a stored case is replayed, whatever the seed
-        result = judge_law(law if whole else drawn(law), run, profile="default", seed=seed)
+        result = judge_law(law if whole else drawn(law), run, profile=profile, seed=seed)
         found[name, dtype, law.name] = result.status
     return found
 
@@ -57,7 +57,7 @@ def differences(one: Verdicts, other: Verdicts) -> Iterator[str]:
             yield f"{' '.join(place)}: {one[place]}, now {status}"
 
 
-def main(seeds: int, target: str = "torch", *dtypes: str) -> int:
+def main(seeds: int, profile: str = "default", target: str = "torch", *dtypes: str) -> int:
     """Judge a target under so many seeds and print what differs."""
     places = [(each.name, dtype) for each in resolve(target) for dtype in each.dtypes if dtype in (dtypes or DTYPES)]
     first: Verdicts = {}
@@ -66,7 +66,7 @@ def main(seeds: int, target: str = "torch", *dtypes: str) -> int:
         for seed in range(seeds):
             start = time.perf_counter()
             found: Verdicts = {}
-            for some in pool.map(partial(verdicts, seed=seed, whole=not first), places):
+            for some in pool.map(partial(verdicts, seed=seed, profile=profile, whole=not first), places):
                 found |= some
             first = first or found
             changed = list(differences(first, found))

@@ -183,7 +183,9 @@ def judge_laws(
         yield outcome
 
 
-def breaks_at_once(laws: Iterable[Law], run: Run, seed: int, announce: Callable[[str, str], None]) -> Law | None:
+def breaks_at_once(
+    laws: Iterable[Law], run: Run, seed: int, announce: Callable[[str, str], None] = lambda law, case: None
+) -> Law | None:
     """The first law that breaks on the first case it always tries. Sweeps over sizes are no glance."""
     for law in laws:
         claims = run.implementation.claims

@@ -107,6 +107,21 @@ def _section(subject: str, found: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def faults(subject: str, found: list[Row]) -> list[str]:
+    """What must not be: lessons that their law does not catch first, or not all that they name; honest ones flagged."""
+    lessons = {lesson.name: lesson for lesson in load_lessons(subject)}
+    told = []
+    for each in found:
+        due = lessons[each.lesson].caught_by
+        if not due and each.broken:
+            told.append(f"{each.lesson} is honest and breaks {', '.join(each.broken)}")
+        elif due and due[0] not in each.first:
+            told.append(f"{each.lesson} is not caught first by {due[0]}: {', '.join(each.first) or 'by none'}")
+        elif missed := [name for name in due if name not in each.broken]:
+            told.append(f"{each.lesson} does not break {', '.join(missed)}")
+    return told
+
+
 def sections(page: str) -> dict[str, str]:
     """The sections of a written page by subject."""
     return {part.partition(":")[0]: f"## {part.rstrip()}\n" for part in page.split("\n## ")[1:]}
@@ -117,13 +132,17 @@ def main(folder: str, *subjects: str) -> None:
     path = Path(folder, "kill-matrix.md")
     kept = json.loads(STORE.read_text()) if subjects else {}
     told = sections(path.read_text()) if subjects else {}
+    wrong: list[str] = []
     with ProcessPoolExecutor() as pool:
         for subject in subjects or subject_names():
             found = list(pool.map(_row_of, [lesson.name for lesson in load_lessons(subject)]))
             kept[subject] = {each.lesson: each.first for each in found if each.broken}
             told[subject] = _section(subject, found)
+            wrong += faults(subject, found)
     STORE.write_text(json.dumps(kept, indent=1) + "\n")
     path.write_text("\n".join([HEAD, *(told[subject] for subject in subject_names())]))
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

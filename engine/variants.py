@@ -118,13 +118,13 @@ def cut(x: Inputs, letters: str, length: int) -> Inputs:
     return x
 
 
-def longest(f: Run, x: Inputs) -> Inputs:
-    """The inputs three times as long along their free axes, as far as that is valid."""
+def longer(f: Run, x: Inputs) -> Inputs:
+    """The inputs longer by one along their free axes, as far as that is valid."""
     for letters in free_axes(f, x):
-        longer = x
+        more = x
         for letter in letters:
-            longer = longer.join(letter, longer).join(letter, longer)
-        x = longer if f.subject.valid(longer) else x
+            more = more.join(letter, cut(more, letter, 1))
+        x = more if f.subject.valid(more) else x
     return x
 
 
@@ -142,8 +142,8 @@ def company(f: Run, x: Inputs) -> Iterator[Inputs]:
     candidates = [*f.subject.others(x), negated(x), turned(x), *plainer]
     for letters in free_axes(f, x):
         candidates.append(cut(x, letters, max(1, x.size(letters[0]) // 2)))
-        longer = x
+        doubled = x
         for letter in letters:
-            longer = longer.join(letter, longer)
-        candidates.append(longer)
+            doubled = doubled.join(letter, doubled)
+        candidates.append(doubled)
     yield from (each for each in candidates if f.subject.valid(each))

@@ -12,6 +12,7 @@ and products ⟨q, k⟩ that do not overflow.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +110,27 @@ class InputErrors:
     v: Array | float = 0.0
 
 
+MANY = 2**15
+"""So many scores are bounded at a time, or a query's: more of them no longer fit into a processor's cache."""
+
+
+def blocks_of_queries(a: Attention) -> Iterator[slice]:
+    """The queries in blocks: a bound treats each of them by itself."""
+    batch, heads, queries, keys = a.scores.shape
+    size = max(1, MANY // max(1, batch * heads * keys))
+    for start in range(0, max(1, queries), size):
+        yield slice(start, start + size)
+
+
+def at_queries(a: Attention, some: slice) -> Attention:
+    """An attention at some of its queries."""
+
+    def cut(array: Array) -> Array:
+        return array[:, :, some]
+
+    return Attention(cut(a.q), a.k, a.v, a.groups, a.scale, cut(a.scores), cut(a.log_p), cut(a.p), cut(a.out))
+
+
 def exponent_error(a: Attention, format: Format, given: InputErrors) -> Array:
     """How far each exponent s_ij − max_j s_ij may be off, with the error of exp itself counted as one."""
     q, k = np.abs(a.q), np.swapaxes(np.abs(a.k), -1, -2)
@@ -148,6 +170,14 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     so the visible values farthest away limit what they can do.
     """
     a, given = narrowed(a), given or InputErrors()
+    parts = []
+    for some in blocks_of_queries(a):
+        dq = given.q[:, :, some] if isinstance(given.q, np.ndarray) else given.q
+        parts.append(_bound(at_queries(a, some), format, InputErrors(dq, given.k, given.v)))
+    return np.concatenate(parts, axis=2)
+
+
+def _bound(a: Attention, format: Format, given: InputErrors) -> Array:
     eps = exponent_error(a, format, given)
     keys = a.k.shape[2]
     raised = np.exp(a.log_p + eps)
@@ -214,8 +244,36 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format) -> Gradients:
     """The error that correct gradients may show, by running error analysis through the same steps."""
     u, half = format.unit, stored(format)
     a, cotangent = narrowed(a), narrow(cotangent)
+    of_blocks = [_errors(at_queries(a, some), cotangent[:, :, some], format) for some in blocks_of_queries(a)]
+    most, p_error, most_scores, scores = (np.concatenate(blocks, axis=2) for blocks in zip(*of_blocks, strict=True))
+    q, c = np.abs(a.q), np.abs(cotangent)
+
+    def through(weights: Array, weights_error: Array, other: Array, factor: float) -> Array:
+        size = magnitudes(weights, other)
+        error = magnitudes(weights_error, other)
+        error = factor * (error + (sums(format, other.shape[-2]) + 3 * half) * size)
+        return error + u * (factor * size + error) + (other.shape[-2] + 2) * (format.eta + format.tiny)
+
+    transposed = np.swapaxes(scores, -1, -2), np.swapaxes(most_scores, -1, -2)
+    factor = abs(a.scale)
+    group_sum = gamma(a.groups + 2, format.accumulator) + half + u
+    d_k, d_v = magnitudes(transposed[1], q) * factor, magnitudes(np.swapaxes(most, -1, -2), c)
+    k_error = through(transposed[1], transposed[0], q, factor) + group_sum * d_k
+    p_most, p_off = np.swapaxes(most, -1, -2), np.swapaxes(p_error, -1, -2)
+    v_error = through(p_most, p_off, c, 1.0) + group_sum * d_v
+    return Gradients(
+        q=overflow_free(through(most_scores, scores, np.abs(a.k), factor)),
+        k=overflow_free(_over_groups(k_error, a.groups)),
+        v=overflow_free(_over_groups(v_error, a.groups)),
+        scores=overflow_free(scores + format.unit * most_scores),
+    )
+
+
+def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Array, Array, Array]:
+    """How large weights and the gradients of scores may be, and how far off each: weights, their errors, gradients,
+    their errors."""
     p, c = np.exp(a.log_p), np.abs(cotangent)
-    q, k, v = np.abs(a.q), np.abs(a.k), np.abs(a.v)
+    v, half = np.abs(a.v), stored(format)
     # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)
     p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, InputErrors()), -1), 1.0)
     p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error)
@@ -238,27 +296,7 @@ def gradient_bound(a: Attention, cotangent: Array, format: Format) -> Gradients:
     scores = p * centred_error + p_error * (centred + centred_error)
     scores = scores + (2 * half + 4 * format.accumulator) * (p * centred + scores) + 2 * format.eta + format.tiny
     scores = np.where(np.isfinite(a.scores), scores, 0.0)
-    most_scores = p * centred + scores
-
-    def through(weights: Array, weights_error: Array, other: Array, factor: float) -> Array:
-        size = magnitudes(weights, other)
-        error = magnitudes(weights_error, other)
-        error = factor * (error + (sums(format, other.shape[-2]) + 3 * half) * size)
-        return error + u * (factor * size + error) + (other.shape[-2] + 2) * (format.eta + format.tiny)
-
-    transposed = np.swapaxes(scores, -1, -2), np.swapaxes(most_scores, -1, -2)
-    factor = abs(a.scale)
-    group_sum = gamma(a.groups + 2, format.accumulator) + half + u
-    d_k, d_v = magnitudes(transposed[1], q) * factor, magnitudes(np.swapaxes(most, -1, -2), c)
-    k_error = through(transposed[1], transposed[0], q, factor) + group_sum * d_k
-    p_most, p_off = np.swapaxes(most, -1, -2), np.swapaxes(p_error, -1, -2)
-    v_error = through(p_most, p_off, c, 1.0) + group_sum * d_v
-    return Gradients(
-        q=overflow_free(through(most_scores, scores, k, factor)),
-        k=overflow_free(_over_groups(k_error, a.groups)),
-        v=overflow_free(_over_groups(v_error, a.groups)),
-        scores=overflow_free(scores + format.unit * most_scores),
-    )
+    return most, p_error, p * centred + scores, scores
 
 
 def mask_gradient(d_scores: Array, mask: Array) -> Array:

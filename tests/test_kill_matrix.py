@@ -9,9 +9,11 @@ import pytest
 
 from seqlaws.blocking import dependencies
 from seqlaws.catalogue import load_laws, load_lessons, subject_names
+from seqlaws.judge import breaks_at_once
 from seqlaws.kinship import STORE, relatives
 from seqlaws.lesson import Lesson
-from seqlaws.matrix import broken_laws, sections, telling_dtype
+from seqlaws.matrix import Row, broken_laws, faults, sections, telling_dtype
+from seqlaws.run import Run
 
 PAGE = Path(__file__).parents[1] / "docs" / "kill-matrix.md"
 LESSONS = [lesson for subject in subject_names() for lesson in load_lessons(subject) if not lesson.honest]
@@ -36,12 +38,13 @@ LEAST = {
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
 def test_a_lesson_is_caught_as_it_says(lesson: Lesson) -> None:
+    """Of the laws that come before, the first case is asked: whoever writes the page asks all of theirs."""
     every = {law.name: law for law in load_laws(lesson.subject)}
-    before = dependencies(every[lesson.caught_by[0]], every)
-    asked = before | set(lesson.caught_by)
-    found = set(broken_laws(lesson.implementation, telling_dtype(lesson), among=asked))
-    assert set(lesson.caught_by) <= found
-    assert found & before == set(), "a law that comes before it is broken too"
+    dtype = telling_dtype(lesson)
+    before = [every[name] for name in every if name in dependencies(every[lesson.caught_by[0]], every)]
+    assert breaks_at_once(before, Run(lesson.implementation, "cpu", dtype), 0) is None
+    found = set(broken_laws(lesson.implementation, dtype, among=frozenset(lesson.caught_by)))
+    assert found == set(lesson.caught_by)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,20 @@ def test_the_page_and_the_store_say_what_there_is(subject: str) -> None:
     assert all(set(each.caught_by[:1]) <= set(stored[name]) for name, each in sinners.items())
     named = ", ".join(f"`{name}`" for name in honest)
     assert lines[-1] == f"Honest variants: {named}: {len(honest)} of {len(honest)} break nothing."
+
+
+def test_a_page_is_not_written_in_peace_where_a_lesson_is_caught_by_another_law_or_something_honest_is_flagged() -> (
+    None
+):
+    lesson = next(each for each in LESSONS if each.subject == "softmax" and len(each.caught_by) == 1)
+    caught, variant = lesson.caught_by[0], next(each for each in HONEST if each.subject == "softmax")
+    assert faults("softmax", [Row(lesson.name, (caught,), (caught,)), Row(variant.name, (), ())]) == []
+    assert faults(
+        "softmax", [Row(lesson.name, (caught, "softmax.a"), ("softmax.a",)), Row(variant.name, (caught,), (caught,))]
+    ) == [
+        f"{lesson.name} is not caught first by {caught}: softmax.a",
+        f"{variant.name} is honest and breaks {caught}",
+    ]
 
 
 def test_the_page_and_the_store_name_every_subject() -> None:

@@ -57,16 +57,15 @@ def counts_on_into_the_next_entry(x: Tensor, positions: Tensor, base: float = 10
     return rotary(x, further + positions, base)
 
 
-@lesson(
-    "rotary", "nasty", caught_by=("treats_heads_and_entries_alike",), incident="lucidrains/rotary-embedding-torch#11"
-)
+@lesson("rotary", "nasty", caught_by=("forgets_earlier_calls",), incident="lucidrains/rotary-embedding-torch#11")
 def keeps_tables_by_shape(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
-    """Tables are kept from one call to the next, by how many positions there are and not by which.
+    """Tables are kept for the next call, which takes them if it has as many positions, and not if it has the same.
 
     Every token that a cached decoder makes is turned like the first one.
     """
     key = (positions.shape, x.shape[-1], x.dtype, base)
     if key not in _KEPT:
+        _KEPT.clear()
         _KEPT[key] = tables(x, positions, base)
     return turned(x, *_KEPT[key])
 

@@ -18,7 +18,7 @@ from seqlaws.variants import (
     free_axes,
     layouts,
     leaves,
-    longest,
+    longer,
     negated,
     repeating,
     same_gradients,
@@ -105,7 +105,7 @@ def forgets_calls_in_other_dtypes(f: Run, x: Inputs) -> Verdict:
     Why: tables and masks are made at the first call and kept, in its dtype. A model that was tried in half
     precision goes on with half the digits.
     """
-    y = longest(f, x)  # of a size that no other law has
+    y = longer(f, x)  # of a size that hardly any other law has
     f.in_coarsest_dtype(y)
     return within(f(y))
 
