@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
 from itertools import groupby
+from math import ceil
 from multiprocessing.connection import wait
 
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -30,6 +31,8 @@ from seqlaws.result import Judged, Result
 
 MOST = 8
 """So many children work at once at most, unless more are asked for."""
+LARGEST_SHARE = 12
+"""So many laws one child judges at most: the last child at work leaves the others idle."""
 
 
 def hands(devices: Sequence[str]) -> int:
@@ -102,12 +105,15 @@ class Crew:
     def shares(
         self, judged: Judged, implementation: Implementation, device: str, dtype: str, laws: Sequence[Law]
     ) -> Iterator[Share]:
-        """The laws of one level are a share; all of them are one where each child would have to start CUDA anew,
-        and where a glance at all comes first."""
-        whole = device == "cuda" or self.glance
+        """The laws of one level are a share, or several of at most so many laws; all of them are one where each child
+        would have to start CUDA anew, and where a glance at all comes first."""
         told: dict[str, Result] = {}
+        whole = device == "cuda" or self.glance
         for _, some in groupby(laws, key=lambda law: 0 if whole else law.level):
-            yield Share(judged, implementation, device, dtype, list(some), told)
+            of_level = list(some)
+            size = len(of_level) if whole else ceil(len(of_level) / ceil(len(of_level) / LARGEST_SHARE))
+            for start in range(0, len(of_level), size):
+                yield Share(judged, implementation, device, dtype, of_level[start : start + size], told)
 
     def judge(self, shares: Sequence[Share]) -> Iterator[tuple[Share, Result]]:
         """Results, share by share; before an interrupt goes on its way, those that had been found by then."""

@@ -96,12 +96,19 @@ class Child:
         with warnings.catch_warnings():
             # Python warns of threads in the parent; those that it may have take no part in the child's work
             warnings.simplefilter("ignore", DeprecationWarning)
+            # Ctrl-C waits until the child is known: else nobody would end it
+            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             self.pid = os.fork()
         if self.pid == 0:
             self.connection.close()
             _serve(answer, theirs, Line(theirs, self._marks), parent)
         theirs.close()
         self._alive = True
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        except KeyboardInterrupt:
+            self.end()
+            raise
 
     def begin(self, request: Any) -> None:
         """Put a request to the child, which has answered those before."""
@@ -228,6 +235,7 @@ def _serve(answer: Callable[[Any, Line], None], connection: Connection, line: Li
 
         os.setpgid(0, 0)  # what it starts ends with it, and Ctrl-C reaches the parent alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         _end_with(parent)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()

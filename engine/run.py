@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -168,15 +168,19 @@ class Run(Caller):
         if not all(map(self.frame.unchanged, directions, parts)):
             raise Misbehaviour("changed the gradient of its output in place", "leaves_its_inputs_alone")
 
-        def exact(name: str) -> tuple[Array, Array]:
+        @cache
+        def exact() -> Mapping[str, tuple[Array, Array]]:
             if self.subject.exact_gradient is None:
                 raise NotImplementedError(f"{self.subject.name} states no gradient")
             exact_gradient = partial(self.subject.exact_gradient, x, rounded)
-            found: Mapping[str, tuple[Array, Array]] = self._recalled("gradients", exact_gradient, x, rounded)
-            return found[name]
+            due: Mapping[str, tuple[Array, Array]] = self._recalled("gradients", exact_gradient, x, rounded)
+            return due
+
+        def due_to(name: str) -> tuple[Array, Array]:
+            return exact()[name]
 
         gradients = {
-            name: Output(value.astype(self.format.wide), partial(exact, name)) for name, value in found.items()
+            name: Output(value.astype(self.format.wide), partial(due_to, name)) for name, value in found.items()
         }
         return gradients, self._output(join(values, self.subject.shape(x)), x, x, path)
 

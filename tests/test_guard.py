@@ -18,6 +18,7 @@ import seqlaws
 from seqlaws import Implementation, Known
 from seqlaws.checking import judge_all
 from seqlaws.errors import Misunderstood
+from seqlaws.guard import Child, Limits
 from seqlaws.result import Judged, Result
 
 ONE_LAW = "softmax.sums_to_one"
@@ -143,6 +144,13 @@ def test_a_known_crash_is_known() -> None:
     assert (result.status, result.reason, result.message) == ("known", "aborts", "the process died of SIGABRT")
 
 
+def any_child_has_ended() -> bool:
+    """Whether there is a child of this process that has ended and that nobody has waited for."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
+
+
 @pytest.fixture
 def listening() -> Iterator[None]:
     """Ctrl-C is heard, even where a shell in the background has switched it off."""
@@ -163,6 +171,22 @@ def test_an_interrupt_leaves_what_was_found(listening: None) -> None:
     assert list(report) == heard
 
 
+def test_an_interrupt_while_a_child_is_made_leaves_none(listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, made = os.fork, []
+
+    def interrupted() -> int:
+        made.append(fork())
+        if made[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return made[0]
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Child(lambda request, line: None, Limits())
+    with pytest.raises(ProcessLookupError):
+        os.kill(made[0], 0)
+
+
 def test_nothing_that_was_started_is_left(tmp_path: Path) -> None:
     written = tmp_path / "pid"
 
@@ -175,8 +199,7 @@ def test_nothing_that_was_started_is_left(tmp_path: Path) -> None:
         for _ in range(100):
             os.kill(int(written.read_text()), 0)
             time.sleep(0.05)
-    with suppress(ChildProcessError):
-        assert os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    assert not any_child_has_ended()
 
 
 def test_output_goes_where_it_went_and_threads_stay(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +54,12 @@ def packed(kind: str, w: Any, *, shared: bool = True, own: bool = True) -> dict[
     return named
 
 
+@lru_cache(maxsize=256)
+def empty(make: Callable[..., nn.Module], width: int, units: int, **options: Any) -> nn.Module:
+    """A module of these sizes without weights: every call brings its own."""
+    return make(width, units, **options, device="meta")
+
+
 def mapped(change: Callable[[Tensor], Tensor], state: Any) -> Any:
     """The state with every part of it changed."""
     return tuple(map(change, state)) if isinstance(state, tuple) else change(state)
@@ -80,9 +86,7 @@ def layer(
         state = None if state is None else mapped(lambda s: torch.stack([0.5 * s, s]), state)
     elif state is not None:
         state = mapped(lambda s: s.unsqueeze(0).contiguous(), state)
-    module = LAYERS[kind](
-        named["weight_ih"].shape[1], size, batch_first=batch_first, bidirectional=both, device="meta"
-    )  # fmt: skip
+    module = empty(LAYERS[kind], named["weight_ih"].shape[1], size, batch_first=batch_first, bidirectional=both)
     given: Any = x if batch_first else x.transpose(0, 1)
     if lengths is not None:
         given = pack_padded_sequence(given, torch.tensor(lengths), batch_first, enforce_sorted=len(set(lengths)) < 2)
@@ -130,7 +134,7 @@ def projected(x: Tensor, state: Any, w: Any) -> Any:
     if state is not None:
         h, c = state
         state = h.unsqueeze(0).contiguous(), torch.cat([c, torch.zeros_like(c[:, :1])], dim=1).unsqueeze(0)
-    module = nn.LSTM(x.shape[2], size + 1, proj_size=size, batch_first=True, device="meta")
+    module = empty(nn.LSTM, x.shape[2], size + 1, proj_size=size, batch_first=True)
     with without_onednn():  # which has no projections, and warns
         hs, (h, c) = functional_call(module, parameters, (x, state))
     return hs, (h[0], c[0, :, :size])
@@ -139,7 +143,7 @@ def projected(x: Tensor, state: Any, w: Any) -> Any:
 def one_by_one(x: Tensor, state: Any, w: Any, *, kind: str) -> Any:
     """Each sequence without a batch."""
     named = {f"{name}_l0": each for name, each in packed(kind, w).items()}
-    module = LAYERS[kind](named["weight_ih_l0"].shape[1], named["weight_hh_l0"].shape[1], device="meta")
+    module = empty(LAYERS[kind], named["weight_ih_l0"].shape[1], named["weight_hh_l0"].shape[1])
 
     def alone(tokens: Tensor, *state: Tensor) -> Any:
         own = tuple(part.unsqueeze(0) for part in state)
@@ -156,7 +160,7 @@ def cell(x: Tensor, state: Any, w: Any, *, kind: str, within: Context = nullcont
     """Step by step through the cell."""
     named = packed(kind, w)
     size = named["weight_hh"].shape[1]
-    module = CELLS[kind](named["weight_ih"].shape[1], size, device="meta")
+    module = empty(CELLS[kind], named["weight_ih"].shape[1], size)
     outputs = []
     with within():
         if state is None and not x.shape[1]:

@@ -64,10 +64,11 @@ class RecurrentCase:
         arrays: dict[str, Array | None] = {"x": rng.standard_normal((self.batch, self.length, self.width))}
         for name in self.STATES:
             arrays[name] = rng.uniform(-0.9, 0.9, (self.batch, self.units)) * (1.0 if name == "h0" else 2.0)
-        for row in range(self.batch):
-            fill = FILLS[row % len(FILLS)] if self.fill == "mixed" else self.fill
+        fills = FILLS if self.fill == "mixed" else (self.fill,)
+        for place, fill in enumerate(fills):
+            rows = slice(place, None, len(fills))
             for name in ("x", *self.STATES):
-                arrays[name][row] = _filled(fill, name, rng, arrays[name][row], format)  # type: ignore[index]
+                arrays[name][rows] = _filled(fill, name, rng, arrays[name][rows], format)  # type: ignore[index]
         for name in self.MATRICES:
             arrays[name] = rng.standard_normal((self.units, self.width)) / np.sqrt(max(1, self.width))
         for name in self.RECURRENT:
@@ -80,6 +81,7 @@ class RecurrentCase:
 
 
 def _filled(fill: str, name: str, rng: np.random.Generator, normal: Array, format: Format) -> Array:
+    """Inputs [B,T,D] or states [B,H] with a fill, of normal ones."""
     filled: Array = normal
     match fill:
         case "faint":
@@ -88,11 +90,11 @@ def _filled(fill: str, name: str, rng: np.random.Generator, normal: Array, forma
             filled = 4.0 * normal
         case "grid":  # some steps of it without any input
             filled = rng.integers(-4, 5, normal.shape) / 4.0
-            filled[1::3] *= name != "x"
+            filled[:, 1::3] *= name != "x"
         case "uneven":
             filled = normal * 10.0 ** rng.uniform(-3.0, 0.5, normal.shape)
         case "steady":
-            filled = np.broadcast_to(normal[:1], normal.shape) if name == "x" else normal
+            filled = np.broadcast_to(normal[:, :1], normal.shape) if name == "x" else normal
         case "blank":
             filled = normal if name == "x" else 0.0 * normal
         case "huge":  # products with weights of size 1 may be summed up without overflow
