@@ -47,6 +47,8 @@ def verdicts(place: tuple[str, str], seed: int, profile: str, whole: bool) -> Ve
             continue  # a stored case is replayed, whatever the seed
         result = judge_law(law if whole else drawn(law), run, profile=profile, seed=seed)
         found[name, dtype, law.name] = result.status
+        if result.status == "broken":
+            print(f"  seed {seed}: {name} {dtype} {law.name}: {result.message}", flush=True)
     return found
 
 
@@ -59,7 +61,12 @@ def differences(one: Verdicts, other: Verdicts) -> Iterator[str]:
 
 def main(seeds: int, profile: str = "default", target: str = "torch", *dtypes: str) -> int:
     """Judge a target under so many seeds and print what differs."""
-    places = [(each.name, dtype) for each in resolve(target) for dtype in each.dtypes if dtype in (dtypes or DTYPES)]
+    places = [
+        (each.name, dtype)
+        for each in resolve(target)
+        for dtype in each.dtypes
+        if "cpu" in each.devices and dtype in (dtypes or DTYPES)
+    ]
     first: Verdicts = {}
     differing = 0
     with one_thread(), ProcessPoolExecutor() as pool:
