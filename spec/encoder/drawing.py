@@ -207,7 +207,12 @@ def _drawn() -> SearchStrategy[tuple[EncoderCase, int]]:
 
 
 # at these end the tiles of nearly every size up to 136
-EVERY_LENGTH = (*(size for size in range(1, 137) if size < 18 or size % 8 in (0, 1, 7)), 255, 256, 257)
+EVERY_LENGTH = (
+    *range(1, 18),
+    *(size for size in range(18, 66) if size % 8 in (0, 1, 7)),
+    *(size for size in range(66, 130) if size % 16 in (0, 1, 15)),
+    *(255, 256, 257),
+)
 BORDERS = (31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 257)
 HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
 WIDE = (
