@@ -245,56 +245,6 @@ def forgets_its_biases(call: Call) -> Call:
     return broken
 
 
-@lesson_everywhere(
-    "medium", caught_by=("an_empty_sequence_keeps_the_state",), incident="fla-org/flash-linear-attention#583"
-)
-def an_empty_sequence_clears_the_state(call: Call) -> Call:
-    """Without any step, the final state is zero.
-
-    It was allocated, and the loop that would have filled it never ran.
-    """
-
-    def broken(x: Tensor, state: Any, w: Any) -> Any:
-        outputs, last = call(x, state, w)
-        return outputs, last if x.shape[1] else changed(torch.zeros_like, last)
-
-    return broken
-
-
-@lesson_everywhere("medium", caught_by=("a_missing_state_is_zero",))
-def takes_a_missing_state_for_ones(call: Call) -> Call:
-    """Without an initial state, the run starts from the state after an input of ones.
-
-    A warm start that nobody asked for; None and zeros now mean two things.
-    """
-
-    def broken(x: Tensor, state: Any, w: Any) -> Any:
-        if state is None and len(x):
-            state = call(torch.ones_like(x[:, :1]), None, w)[1] if x.shape[1] else None
-        return call(x, state, w)
-
-    return broken
-
-
-@lesson_everywhere("medium", caught_by=("repeats_itself", "chunks_equal_one_run"))
-def starts_where_the_last_call_ended(call: Call) -> Call:
-    """The state that is passed is averaged with that of the call before.
-
-    A stateful layer that nobody resets: the second epoch starts with the end of the first.
-    """
-    kept: dict[tuple[int, ...], Any] = {}
-
-    def broken(x: Tensor, state: Any, w: Any) -> Any:
-        key = tuple(len(each) for each in tensors((x, state)))
-        if state is not None and key in kept and hidden(kept[key]).shape == hidden(state).shape:
-            state = mixed(state, kept[key], 0.5)
-        outputs, last = call(x, state, w)
-        kept[key] = changed(lambda s: s.detach().clone(), last)
-        return outputs, last
-
-    return broken
-
-
 @lesson_everywhere("nasty", caught_by=("agrees_at_every_size",), where=lambda subject: subject.pieces is not nothing)
 def leaves_out_channels_beyond_full_tiles(call: Call) -> Call:
     """Inputs of more than 64 channels are summed in tiles of 64, and what is left of the last tile is not.

@@ -235,6 +235,34 @@ def heads_beyond_64_start_again(
 
 
 @lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
+def masks_end_at_eight_heads(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Of a mask with a part for each head, those beyond the eighth read the eighth.
+
+    Eight heads were all there were in the first model, and the index was clamped.
+    """
+    if mask is not None and mask.dim() > 2 and mask.shape[-3] > 8:
+        mask = mask[..., torch.arange(mask.shape[-3], device=mask.device).clamp(max=7), :, :]
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("gradients_agree_at_every_length",))
+def causal_queries_learn_up_to_256(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Under is_causal, the gradient of queries beyond the 256th is never written.
+
+    The causal backward kernel walks the blocks of one row of tiles, and there is a second row.
+    """
+
+    def cut(g: Tensor) -> Tensor:
+        return torch.cat([g[:, :, :256], torch.zeros_like(g[:, :, 256:])], dim=2)
+
+    return attend(backwards(q, cut) if is_causal else q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("agrees_at_every_width_and_number_of_heads",))
 def products_end_at_256(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:

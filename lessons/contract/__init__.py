@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seqlaws.formats import FORMATS
 from seqlaws.subject import Subject
 
 
@@ -18,6 +19,13 @@ def takes_weights(subject: Subject) -> bool:
 def has_gradients(subject: Subject) -> bool:
     """Whether there is anything to differentiate."""
     return bool(subject.differentiable)
+
+
+def has_tokens(subject: Subject) -> bool:
+    """Whether an array with a batch axis and tokens goes in: one of three axes or more."""
+    first = next(iter(subject.cases.always(subject.claims(None, {}))))
+    arrays = first.inputs(FORMATS["float32"]).arrays.values() if takes_arrays(subject) else ()
+    return any(array is not None and array.ndim > 2 for array in arrays)
 
 
 def has_small_typical_cases(subject: Subject) -> bool:

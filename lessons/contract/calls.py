@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
-from seqlaws.lessons.contract import has_gradients, takes_arrays, takes_weights
+from seqlaws.lessons.contract import has_gradients, has_tokens, takes_arrays, takes_weights
 from seqlaws.lessons.tensors import changed, from_memory, tensors, with_gradient
 
 
@@ -87,6 +87,33 @@ def reads_memory_as_if_contiguous(call: Call) -> Call:
     in the wrong order, or with what stands between them.
     """
     return lambda *arguments, **options: call(*changed(from_memory, arguments), **changed(from_memory, options))
+
+
+@lesson_everywhere("nasty", caught_by=("reads_any_layout",), where=has_tokens)
+def looks_at_the_strides_of_rows_alone(call: Call) -> Call:
+    """A tensor whose rows follow one another is taken for contiguous; any other is copied first.
+
+    So do the rows of a view into a longer cache, but the next batch entry or head begins further on.
+    """
+
+    def read(tensor: Tensor) -> Tensor:
+        return from_memory(tensor) if tensor.ndim > 2 and tensor[(0,) * (tensor.ndim - 2)].is_contiguous() else tensor
+
+    return lambda *arguments, **options: call(*changed(read, arguments), **changed(read, options))
+
+
+@lesson_everywhere("nasty", caught_by=("reads_any_layout",), where=has_tokens)
+def takes_batch_entries_for_neighbours(call: Call) -> Call:
+    """A tensor that is contiguous within every batch entry is taken for contiguous as a whole.
+
+    The first heads of a projection are, and so are the tokens up to a length: what lies between two entries
+    is read as the second.
+    """
+
+    def read(tensor: Tensor) -> Tensor:
+        return from_memory(tensor) if tensor.ndim > 2 and len(tensor) > 1 and tensor[0].is_contiguous() else tensor
+
+    return lambda *arguments, **options: call(*changed(read, arguments), **changed(read, options))
 
 
 @lesson_everywhere("nasty", caught_by=("reads_expanded_inputs",), where=takes_arrays)

@@ -123,6 +123,25 @@ def keeps_a_copy_of_each_tensor(call: Call) -> Call:
     return lambda *arguments, **options: call(*changed(packed, arguments), **changed(packed, options))
 
 
+@lesson_everywhere("nasty", caught_by=("reads_its_inputs_anew",), where=takes_arrays)
+def packs_once_for_inference(call: Call) -> Call:
+    """Where gradients are switched off, every tensor is packed once, and its copy used as long as the tensor lives.
+
+    Nothing is learned then, so nothing changes: but between two evaluations an optimiser has made its steps.
+    """
+
+    def packed(tensor: Tensor) -> Tensor:
+        copy: Tensor = vars(tensor).setdefault("packed", tensor.clone())
+        return copy
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        if torch.is_grad_enabled():
+            return call(*arguments, **options)
+        return call(*changed(packed, arguments), **changed(packed, options))
+
+    return broken
+
+
 @lesson_everywhere("nasty", caught_by=("reads_its_inputs_anew",), where=lambda subject: len(subject.differentiable) > 1)
 def packs_anew_when_the_first_tensor_changes(call: Call) -> Call:
     """All tensors are packed once, and packed again when the first one has changed.

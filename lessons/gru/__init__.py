@@ -17,6 +17,7 @@ from torch import Tensor
 from seqlaws.lessons import recurrent as recurrent  # the lessons that every recurrent layer has
 from seqlaws.lessons import recurrent_gradients as recurrent_gradients
 from seqlaws.lessons import recurrent_paths as recurrent_paths
+from seqlaws.lessons import recurrent_states as recurrent_states
 
 Step = Callable[[Tensor, Tensor, Any], Tensor]
 

@@ -1,4 +1,4 @@
-"""Encoder–decoders with a way around the memory, a mask that slips, or a gradient that is lost."""
+"""Encoder–decoders with a way around the memory, or a mask that slips."""
 
 from __future__ import annotations
 
@@ -267,48 +267,6 @@ class divides_by_the_length_of_its_target(ContextVector):
 
     def decode(self, target: Tensor, memory: Any) -> Tensor:
         return super().decode(target, memory) / math.sqrt(max(1, target.shape[1]))
-
-
-@made("medium", caught_by=("gradients_reach_source_and_target",), **CONTEXT)
-class detaches_its_memory(ContextVector):
-    """The memory is detached, as it is for generation.
-
-    The decoder trains and learns to do without the source; the encoder stays as it was initialised.
-    """
-
-    def encode(self, source: Tensor, *, padding: Tensor | None = None) -> Any:
-        return super().encode(source, padding=padding).detach()
-
-
-@made("nasty", caught_by=("gradients_are_the_slopes_of_the_output",), **ATTENDS)
-class detaches_its_attention_weights(AdditiveAttention):
-    """The weights of the attention are detached.
-
-    They were kept for a plot. Values are learned, and where to look is not: queries and keys stay as initialised.
-    """
-
-    def decode(self, target: Tensor, memory: Any) -> Tensor:
-        states, real = memory
-        read = stepped(self.decoder, target, states[:, -1])
-        scores = self.score(torch.tanh(self.query(read)[:, :, None] + self.key(states)[:, None]))[..., 0]
-        weights = torch.softmax(scores.masked_fill(~real[:, None], -math.inf), dim=-1).detach()
-        return self.head(torch.tanh(self.join(torch.cat([read, weights @ states], dim=-1))))
-
-
-@made("nasty", caught_by=("gradients_are_the_slopes_of_the_output",), **CONTEXT)
-class detaches_its_state_in_every_step(ContextVector):
-    """The state of the encoder is detached before every step, not only between batches.
-
-    Only the last token of the source gets a gradient: back-propagation through time, without the time.
-    """
-
-    def states(self, source: Tensor, padding: Tensor | None) -> Tensor:
-        h, states = source.new_zeros(source.shape[0], source.shape[2]), []
-        for t in range(source.shape[1]):
-            new = self.encoder(source[:, t], h.detach())
-            h = new if padding is None else torch.where(padding[:, t : t + 1], new, h)
-            states.append(h)
-        return torch.stack(states, dim=1)
 
 
 @made("nasty", caught_by=("half_of_the_digits_are_right",), dtypes=("float32",), **ATTENDS)
