@@ -110,14 +110,15 @@ class InputErrors:
     v: Array | float = 0.0
 
 
-MANY = 2**15
-"""So many scores are bounded at a time, or a query's: more of them no longer fit into a processor's cache."""
+MANY = 2**17
+"""So many scores are bounded at a time, with four channels of the values each, or those of one query: more of them no
+longer fit into a processor's cache."""
 
 
 def blocks_of_queries(a: Attention) -> Iterator[slice]:
     """The queries in blocks: a bound treats each of them by itself."""
     batch, heads, queries, keys = a.scores.shape
-    size = max(1, MANY // max(1, batch * heads * keys))
+    size = max(1, int(MANY / max(1, batch * heads * keys * max(1, a.v.shape[-1] / 4))))
     for start in range(0, max(1, queries), size):
         yield slice(start, start + size)
 
