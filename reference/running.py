@@ -91,10 +91,14 @@ def product(*factors: Computed) -> Computed:
 
 
 def tanh(a: Computed) -> Computed:
-    """The hyperbolic tangent, good to a few units."""
-    value = np.tanh(a.value)
+    """The hyperbolic tangent, good to a few units, or by way of the logistic function, as 2σ(2a) − 1.
+
+    By that its error is absolute: where it is small, two numbers near 1 cancel.
+    """
+    value, format = np.tanh(a.value), a.format
     passed = np.maximum(np.tanh(a.value + a.error) - value, value - np.tanh(a.value - a.error))
-    return _rounded(value, passed + TANH_ULPS * a.format.accumulator * np.abs(value), a.format)
+    by_sigmoid = (SIGMOID_ULPS * format.accumulator + 3 * stored(format)) * (1.0 + np.abs(value))
+    return _rounded(value, passed + by_sigmoid, format)
 
 
 def sigmoid(a: Computed) -> Computed:

@@ -14,9 +14,9 @@ SHIFTS = (1, 7, 1000, 100_000)
 # the borders of what half types and 16 bits can count, lengths of common tables, and far beyond them
 FAR = (
     255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 5000, 8191, 8193, 15_962,
-    32_767, 32_768, 65_535, 65_536, 65_537, 100_003, 131_072, 262_143,
+    32_767, 32_768, 65_535, 65_536, 65_537, 100_003, 131_072, 262_143, 262_144, 524_289, 1_000_003,
 )  # fmt: skip
-PLACES = ("arange", "near", "offset", "descending")
+PLACES = ("arange", "near", "offset", "descending", "restarting")
 
 
 def places(kind: str, rng: np.random.Generator, length: int, far: tuple[int, ...] = FAR) -> Array:
@@ -29,6 +29,9 @@ def places(kind: str, rng: np.random.Generator, length: int, far: tuple[int, ...
             index = index + rng.choice([1, 7, 63, 100, 255])
         case "descending":
             index = index[::-1].copy()
+        case "restarting":  # two documents in one row, or padding and a document
+            first = int(rng.integers(0, max(1, length)))
+            index = np.concatenate([np.arange(first), np.arange(length - first)])
         case "far":
             index = rng.choice(far, length)
     return index

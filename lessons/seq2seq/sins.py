@@ -97,6 +97,20 @@ class has_no_mask_for_its_target(Transformer):
         return self.model.decoder(target, tokens, memory_key_padding_mask=hidden)
 
 
+@made("nasty", caught_by=("answers_alike_where_nothing_is_learned",), **ATTENDS)
+class needs_no_mask_where_nothing_is_learned(Transformer):
+    """Where gradients are switched off, the target is attended without a causal mask.
+
+    One token at a time is what generation asks for. Scoring a whole text is done without gradients too.
+    """
+
+    def decode(self, target: Tensor, memory: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            return super().decode(target, memory)
+        tokens, hidden = memory
+        return self.model.decoder(target, tokens, memory_key_padding_mask=hidden)
+
+
 @made("nasty", caught_by=("outputs_see_the_past_of_the_target_only",), **ATTENDS)
 class sees_one_token_ahead(Transformer):
     """The causal mask starts one diagonal too high.

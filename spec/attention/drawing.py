@@ -175,6 +175,7 @@ TRAPS = (
     AttentionCase(2, 1, 1, 130, 65, 4, 4, causal=True, seed=12),
     AttentionCase(16, 2, 2, 64, 3, 2, 2, fill="sharp", seed=10),  # the sum of the queries overflows in float16
     AttentionCase(3, 3, 3, 5, 4, 2, 3, mask="bool", mask_axes="HQK", seed=9),  # a mask per head, B == H
+    AttentionCase(5, 2, 2, 5, 7, 2, 3, mask="bool", mask_axes="QK", seed=14),  # a mask [Tq,Tk], B == Tq
 )
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 BORDERS = (15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)

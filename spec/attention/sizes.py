@@ -43,6 +43,14 @@ def _sizes(batch: bool) -> Cases:
     swept += [
         AttentionCase(4, 1, 1, 2, 1300, 3, 3, mask="bool", mask_axes="B11K", pattern="left", fill="normal", seed=2)
     ]
+    # what is right for short sequences, and by itself: groups, one query, causality with a mask, a scale
+    swept += [
+        AttentionCase(2, 4, 2, 3, 513, 3, 3, fill="normal", seed=513),
+        AttentionCase(1, 12, 1, 3, 310, 2, 2, fill="normal", seed=310),
+        AttentionCase(2, 1, 1, 1, 1025, 3, 3, causal=True, fill="normal", seed=1025),
+        AttentionCase(2, 1, 1, 300, 300, 2, 2, causal=True, mask="bool", mask_axes="B11K", fill="normal", seed=300),
+        *(AttentionCase(2, 1, 1, 3, 5, d_k, d_k, scale=0.3, fill="normal", seed=d_k) for d_k in HIDDEN_WIDTHS),
+    ]
     if batch:
         swept += [AttentionCase(65_537, 1, 1, 1, 1, 1, 1, fill="normal", seed=9)]
 
@@ -58,8 +66,8 @@ def _sizes(batch: bool) -> Cases:
 def agrees_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
     """The definition holds for heads of every width, and for any number and grouping of them.
 
-    D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80, some of them causal, with masks, and at T = 130;
-    B = 65537
+    D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80, some of them causal, with masks, a scale, and at
+    T = 130 … 1025;  B = 65537
 
     Why: kernels are compiled for a few widths and numbers of heads, and pad, split or dispatch for all
     others.
@@ -113,8 +121,8 @@ def _start(whole: Output, size: int) -> tuple[Any, ...]:
 def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -> Verdict:
     """The gradients are those of the definition for heads of every width, and for any number and grouping of them.
 
-    dQ, dK, dV for D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80, some of them causal, with masks, and
-    at T = 130
+    dQ, dK, dV for D, Dv = 31 … 576,  H/G = 8/2, 12/12, 16/4, … 32/2, 80/80, some of them causal, with masks, a
+    scale, and at T = 130 … 1025
 
     Why: a backward kernel holds more in fast memory than a forward kernel, so its widths end earlier.
     """
@@ -129,6 +137,7 @@ def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -
               fill="normal", mask="none", causal=False, scale=None),
         AttentionCase(1, 2, 1, 260, 260, 2, 2, causal=True, fill="normal", seed=15),
         AttentionCase(1, 1, 1, 260, 260, 2, 2, mask="bool", mask_axes="11QK", fill="normal", seed=16),
+        AttentionCase(1, 1, 1, 513, 513, 2, 2, causal=True, fill="normal", seed=17),
     ),
     needs=("gradient",),
     after=("gradients_agree_with_the_definition",),

@@ -107,6 +107,7 @@ def every_size() -> Cases:
     widths = [EmbeddingCase((37,), 7, width, seed=width) for width in (*borders, 2049, 4097)]
     places = [EmbeddingCase((count,), 11, 2, seed=count) for count in (*borders, 4097, 66_001)]
     both = [EmbeddingCase((3, 101), 66_001, 2, seed=1), EmbeddingCase((9, 33), 5, 129, "few", seed=2)]
+    both += [EmbeddingCase((1030,), 5, 129, seed=6)]
     frequent = [EmbeddingCase((4097,), 2, 2, seed=3)]
     axes = [EmbeddingCase((), 7, 3, seed=4), EmbeddingCase((2, 3, 5, 7), 7, 3, seed=5)]
     return Cases(lambda claims: [*widths, *places, *both, *frequent, *axes], cases().strategy)

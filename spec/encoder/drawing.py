@@ -31,8 +31,8 @@ class EncoderCase:
 
     ``width`` is that of one head and ``hidden`` that of the feed-forward part. ``gain`` scales the
     matrices, which at 1 keep the size of what they map. ``fill`` is one of FILLS, "mixed" (all of them
-    in turn) or "tiny". ``weights`` are "usual", or those of one part are 0 or far from 1: "closed", "loud
-    hidden" or "loud scores".
+    in turn), "tiny" or "blank" (every other token is zero). ``weights`` are "usual", or those of one part are 0 or
+    far from 1: "closed", "loud hidden" or "loud scores".
     """
 
     batch: int
@@ -106,6 +106,8 @@ def _refill(fill: str, rng: np.random.Generator, format: Format, tokens: Array) 
             tokens += 4.0
         case "uneven":
             tokens *= 10.0 ** rng.uniform(-1.0, 0.5, tokens.shape)
+        case "blank":  # no padding, although it looks like it
+            tokens[:, 1::2] = 0.0
         case "high":
             # a large common part, as far as products of queries and keys stay in range
             tokens += min(256.0, np.sqrt(format.largest) / 16)
@@ -216,7 +218,8 @@ EVERY_LENGTH = (
 BORDERS = (31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 257)
 HIDDEN = (31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256, 257)
 WIDE = (
-    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (1, 128), (1, 129), (4, 48),
+    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (17, 2), (1, 128), (1, 129),
+    (4, 48),
 )  # fmt: skip
 # beyond what tiles of 256 channels, 512 hidden units and 512 tokens hold; for outputs alone, since simulated
 # roundings are dear
@@ -226,12 +229,19 @@ LARGE = (
     EncoderCase(1, 1, 4, 2, 1030, True, fill="normal", seed=1030),
     EncoderCase(1, 2, 32, 70, 5, True, mask="bool", fill="normal", seed=70),  # wide and long
 )
-LONG = EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521)
-# hidden units and scores that someone may have clipped, and tokens far smaller than √ε
+LONG = (
+    EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521),
+    # masks of their own for every query, beyond a tile of them
+    EncoderCase(1, 2, 4, 65, 8, True, mask="bool", mask_axes="11QK", fill="normal", seed=66),
+    EncoderCase(1, 2, 4, 129, 8, False, mask="bool", mask_axes="BHQK", fill="normal", seed=130),
+    EncoderCase(350, 1, 4, 6, 5, True, fill="normal", seed=350),  # beyond 2048 tokens in all
+)
+# hidden units and scores that someone may have clipped, tokens far smaller than √ε, and some that are zero
 EXTREME = (
     EncoderCase(2, 2, 4, 3, 7, False, fill="normal", weights="loud hidden", seed=20),
     EncoderCase(2, 2, 4, 9, 7, True, fill="normal", weights="loud scores", seed=21),
     EncoderCase(2, 2, 4, 3, 7, True, fill="tiny", seed=22),
+    EncoderCase(3, 2, 4, 5, 7, True, fill="blank", seed=25),
 )
 # channels that a gain of 0 has closed: what entered the norm cannot be had back from what it gave
 CLOSED = (

@@ -48,7 +48,7 @@ def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
 @law(
     encoder,
     VALUES,
-    cases=besides(every_length(padded=PADDED_LENGTHS), LONG),
+    cases=besides(every_length(padded=PADDED_LENGTHS), *LONG),
     after=("agrees_with_its_definition",),
     examples=0.1,
 )

@@ -140,11 +140,14 @@ LARGE = (
     MultiheadCase(1, 1, 3, 288, 288, "self", causal=True, fill="normal", seed=14),
     MultiheadCase(2, 4, 65, 2, 3, fill="normal", seed=15),
     MultiheadCase(1, 2, 32, 3, 130, "memory", mask="bool", fill="normal", seed=16),  # wide and long
+    MultiheadCase(2, 1, 3, 4, 513, "memory", mask="bool", mask_axes="B11K", fill="normal", seed=17),
+    MultiheadCase(4099, 1, 2, 1, 1, fill="normal", seed=18),
 )
 # at the lengths end the tiles of nearly every size up to 65
 LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)
 WIDE = (
-    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (1, 128), (1, 129), (4, 48),
+    (1, 32), (1, 33), (2, 32), (1, 64), (1, 65), (3, 32), (12, 3), (16, 2), (17, 2), (1, 128), (1, 129),
+    (4, 48),
 )  # fmt: skip
 # a kernel for wide heads or for many has code of its own for what hides keys
 HIDING: tuple[dict[str, Any], ...] = ({}, {"mask": "bool"}, {"causal": True})

@@ -67,7 +67,9 @@ class NormCase:
         }
         if width > 3:  # gains begin at 0 in some models, and some stay near it
             off, faint = rng.choice(width, 2, replace=False)
-            arrays["gain"][off], arrays["gain"][faint] = 0.0, arrays["gain"][faint] * 1e-6
+            # what layers that keep gain − 1 can keep as well
+            arrays["gain"][off] = 0.0
+            arrays["gain"][faint] = np.copysign(max(2.0**-20, 2 * format.unit), arrays["gain"][faint])
         axes = {"x": "ABCEF"[: len(self.shape) - 1] + "D", "gain": "D", "shift": "D"}
         options = {"eps": max(eps, least_epsilon(format)) if level else eps}
         return Inputs("norm", format, arrays, options, axes, self.seed, max(1, count))
@@ -172,7 +174,7 @@ def cases(*more: NormCase, **fixed: Any) -> Cases:
 EVERY_WIDTH = (*range(1, 131), 255, 256, 257, 511, 512, 513, 1023, 1024, 1025)
 VERY_WIDE = (2047, 2048, 2049, 4097, 8193)
 WIDER_STILL = (12_288, 16_385)
-MANY_WIDE_ROWS = ((33, 513), (65, 769), (130, 1030))
+MANY_WIDE_ROWS = ((33, 513), (65, 769), (130, 1030), (257, 513))
 MANY_ROWS = ((255, 3), (256, 3), (257, 3), (1025, 5), (4099, 2), (65_537, 2))
 UNUSUAL = ((5,), (33,), (2, 3, 2, 5, 7), (2, 1, 3, 2, 3, 4))  # one axis, and more than any layer has
 

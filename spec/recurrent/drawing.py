@@ -175,8 +175,8 @@ def _drawn(long: bool) -> SearchStrategy[tuple[tuple[Any, ...], int]]:
 BORDERS = (31, 32, 33, 63, 64, 65, 127, 128, 129, 257)
 
 
-def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, long: tuple[int, ...] = ()) -> Cases:
-    """One case of every number of units, channels and sequences about which a kernel may have ideas, and long runs."""
+def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, large: tuple[Sizes, ...] = ()) -> Cases:
+    """One case of every number of units, channels and sequences about which a kernel may have ideas, and large ones."""
     swept = [
         *((2, 2, 3, units) for units in borders),
         *((2, 2, width, 3) for width in borders),
@@ -185,6 +185,8 @@ def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, lo
         (1, 1, 128, 128),
         (3, 3, 65, 65),  # several, and beyond a tile of channels and one of units at once
         (33, 4, 3, 33),  # beyond a tile of sequences and one of units at once
+        (65, 2, 3, 65),
+        (3, 3, 6, 2),  # as many channels as all units of a packed layer of three gates
         (2, 5, 3, 65),  # more steps than a kernel has buffers for the state
         (9, 3, 16, 16),  # square matrices, and a batch
         (1, 1, 2, 515),  # beyond blocks of 512
@@ -193,6 +195,6 @@ def every_size(kind: type[RecurrentCase], borders: tuple[int, ...] = BORDERS, lo
         (33, 35, 2, 3),  # long and many
         (70, 60, 2, 2),  # beyond a block of 4096 tokens
         (65_540, 1, 1, 1),  # more sequences than sixteen bits count
-        *((1, length, 2, 2) for length in long),
+        *large,
     ]
     return Cases(lambda claims: [kind(*sizes, seed=sum(sizes)) for sizes in swept], cases(kind).strategy)

@@ -61,13 +61,13 @@ def agrees_with_its_definition(f: Run, x: Inputs) -> Verdict:
 
 
 def of_every_size(subject: Subject) -> Cases:
-    """Cases around the borders of tiles, and one beyond blocks of 1024 steps."""
-    return every_size(KINDS[subject.name], long=(1030,))
+    """Cases around the borders of tiles, one beyond blocks of 2048 steps and one beyond 1024 units."""
+    return every_size(KINDS[subject.name], large=((1, 2050, 2, 2), (1, 1, 2, 1030)))
 
 
 def of_some_sizes(subject: Subject) -> Cases:
     """Cases just beyond the borders of tiles, and one beyond blocks of 1024 steps."""
-    return every_size(KINDS[subject.name], borders=(33, 65, 129, 257), long=(1030,))
+    return every_size(KINDS[subject.name], borders=(33, 65, 129, 257), large=((1, 1030, 2, 2),))
 
 
 @family(VALUES, where=recurrent, cases=of_every_size, after=("agrees_with_its_definition",), examples=0.1)
@@ -75,7 +75,7 @@ def agrees_at_every_size(f: Run, x: Inputs) -> Verdict:
     """The definition holds for every number of units, channels, sequences and steps.
 
     the definition, at H, D and B = 31 … 33, 63 … 65, 127 … 129 and 257, at some of them together, D = 520,
-    B = 65540 and T = 1030
+    H = 1030, B = 65540 and T = 2050
 
     Why: products are summed in tiles of 32, 64 or 128, and what is left at the end goes another way.
     Hidden sizes in use are multiples of all of them.
@@ -187,12 +187,12 @@ def gradients_agree_with_backpropagation_through_time(f: Run, x: Inputs) -> Verd
 def gradients_grow_with_what_comes_back(f: Run, x: Inputs) -> Verdict:
     """A gradient of the output that is many times as large sends back gradients as many times as large.
 
-    ∂⟨y, c g⟩/∂(x, s_0) = c · ∂⟨y, g⟩/∂(x, s_0),  c = 4096, or 64 where the largest number is small
+    ∂⟨y, c g⟩ = c · ∂⟨y, g⟩ with respect to x, s_0 and the weights,  c = 4096, or 64 where the largest number is small
 
     Why: a backward pass is linear, whatever the forward pass is. One that clips what it carries is right
     until the loss is scaled, as it is for half types, or until the one step that mattered.
     """
-    g, of = x.signs("gradient of the output", f.subject.shape(x)), ("x", *states(x))
+    g, of = x.signs("gradient of the output", f.subject.shape(x)), f.subject.differentiable
     times = 4096.0 if x.format.largest > 2.0**20 else 64.0
     plain, louder = f.gradient(x, g, of), f.gradient(x, times * g, of)
     return every(*(same(plain[name] * times, louder[name]).called(f"∂/∂{name}") for name in of))

@@ -76,6 +76,7 @@ TRAPS = (
     RotaryCase(1, 5, 11, 16, "arange", seed=5),
     RotaryCase(2, 1, 13, 6, "descending", True, seed=6),
     RotaryCase(3, 2, 3, 64, fill="extreme", seed=7),
+    RotaryCase(5, 2, 7, 6, "restarting", True, seed=8),
 )
 SIZES = tuple(
     (batch, heads, length, width)

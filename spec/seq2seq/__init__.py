@@ -79,7 +79,7 @@ LONG = (
     Seq2seqCase(2, 67, 3, 4, "right", model=1, seed=1),
     Seq2seqCase(2, 3, 67, 4, model=2, seed=2),
     Seq2seqCase(2, 131, 131, 4, "holes", model=3, seed=3),
-    Seq2seqCase(1, 515, 2, 4, model=4, seed=4),
+    Seq2seqCase(1, 1030, 2, 4, model=4, seed=4),
 )
 
 

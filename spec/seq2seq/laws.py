@@ -23,6 +23,7 @@ from seqlaws.verdict import (
     finite,
     identical,
     per_entry,
+    same,
     vacuous,
     within,
 )
@@ -124,6 +125,19 @@ def batch_entries_do_not_mix(model: Run, x: Inputs) -> Verdict:
     rows = (0, x.size("B") - 1)
     alone = [consistent(model(x.take("B", [row])), out[row : row + 1]) for row in rows]
     return every(*alone, consistent(model(x.take("B", order)), out[order]))
+
+
+@law(seq2seq, STRUCTURE, after=("batch_entries_do_not_mix",))
+def answers_alike_where_nothing_is_learned(model: Run, x: Inputs) -> Verdict:
+    """The output is the same under no_grad and under inference_mode.
+
+    decode(target, encode(source)) under either = the same where gradients are recorded, within the sum of both bounds
+
+    Why: a model is trained in the one mode and translates in the other. A mask that only training needs, or a cache
+    that only generation fills, makes two models of one.
+    """
+    plain = model(x)
+    return every(*(same(model(x, mode=mode), plain).called(mode) for mode in ("no_grad", "inference_mode")))
 
 
 @law(seq2seq, STRUCTURE, cases=OF_ANY_LENGTH)

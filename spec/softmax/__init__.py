@@ -108,6 +108,7 @@ TRAPS = (
     SoftmaxCase((67, 67), 0, seed=9),  # square, and longer than a tile
     SoftmaxCase((5, 2049), -1, seed=10),
     SoftmaxCase((2, 3, 2, 1, 5, 4), 4, seed=11),  # more axes than batch, heads, queries and keys
+    SoftmaxCase((2, 3, 4, 2, 5), 2, seed=12),
 )
 
 
@@ -131,6 +132,11 @@ def cases(**fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
+def besides(cases: Cases, *more: SoftmaxCase) -> Cases:
+    """The same cases, and after those that always run some more."""
+    return Cases(lambda claims: (*cases.always(claims), *more), cases.strategy)
+
+
 TILES = tuple(tile + beside for tile in (160, 192, 256, 320, 384, 512, 768, 1024) for beside in (-1, 0, 1))
 LONG = (2047, 2048, 2049, 4097, 8192, 8193, 32_769, 65_537)
 
@@ -150,7 +156,8 @@ def some_widths() -> Cases:
     """Cases of the widths at which tiles of most sizes end, and of many rows."""
     swept = [SoftmaxCase((147 - width, width), 1, seed=width) for width in range(1, 131) if width % 8 in (0, 1, 7)]
     swept += [SoftmaxCase((2, width), 1, seed=width) for width in TILES]
-    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 4097)]
+    swept += [SoftmaxCase((2, width), 1, seed=width) for width in (4097, 8193)]
+    swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 4097, 65_537)]
     return Cases(lambda claims: swept, cases().strategy)
 
 

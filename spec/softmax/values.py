@@ -100,7 +100,8 @@ def agrees_with_its_gradient(softmax: Any, x: Inputs) -> Verdict:
 def agrees_with_its_gradient_at_every_width(softmax: Any, x: Inputs) -> Verdict:
     """The gradient is that of the definition for rows of every length, and for any number of rows.
 
-    ∂⟨p, g⟩/∂x_j = p_j (g_j − ⟨p, g⟩) for n beside the multiples of 8 up to 130 and beside 160, 192, … 1024
+    ∂⟨p, g⟩/∂x_j = p_j (g_j − ⟨p, g⟩) for n beside the multiples of 8 up to 130 and beside 160, 192, … 1024,
+    4097 and 8193, and for 65537 rows
 
     Why: the backward kernel has tiles of its own, with a tail of their own; lengths at which the
     forward pass was tested say nothing about it.

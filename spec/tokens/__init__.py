@@ -33,6 +33,7 @@ PIECES = (
     "[INST]", "<image>", "<tool_call>", "<think>", "<start_of_turn>", "This is the last time.",
     "It was the best of times.", "it was the worst of times, as the poets tell us",
     "\u1112\u1161\u11ab", "<extra_id_0>", "<|assistant|>", "<0x0A>", "[gMASK]",
+    "<|begin_of_text|>", "<|user|>", "<|python_tag|>", "<unused0>",
     "She asks two questions at the end of each talk.",
 )  # fmt: skip
 
