@@ -138,6 +138,7 @@ def gradients_agree_at_every_width_and_number_of_heads(attend: Any, x: Inputs) -
         AttentionCase(1, 2, 1, 260, 260, 2, 2, causal=True, fill="normal", seed=15),
         AttentionCase(1, 1, 1, 260, 260, 2, 2, mask="bool", mask_axes="11QK", fill="normal", seed=16),
         AttentionCase(1, 1, 1, 513, 513, 2, 2, causal=True, fill="normal", seed=17),
+        AttentionCase(2, 1, 1, 3, 300, 2, 2, mask="float", fill="normal", seed=18),
     ),
     needs=("gradient",),
     after=("gradients_agree_with_the_definition",),

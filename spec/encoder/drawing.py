@@ -233,7 +233,7 @@ LONG = (
     EncoderCase(1, 1, 4, 520, 5, True, fill="normal", seed=521),
     # masks of their own for every query, beyond a tile of them
     EncoderCase(1, 2, 4, 65, 8, True, mask="bool", mask_axes="11QK", fill="normal", seed=66),
-    EncoderCase(1, 2, 4, 129, 8, False, mask="bool", mask_axes="BHQK", fill="normal", seed=130),
+    EncoderCase(2, 2, 4, 129, 8, False, mask="bool", mask_axes="BHQK", fill="normal", seed=130),
     EncoderCase(350, 1, 4, 6, 5, True, fill="normal", seed=350),  # beyond 2048 tokens in all
 )
 # hidden units and scores that someone may have clipped, tokens far smaller than √ε, and some that are zero

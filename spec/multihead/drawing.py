@@ -142,6 +142,7 @@ LARGE = (
     MultiheadCase(1, 2, 32, 3, 130, "memory", mask="bool", fill="normal", seed=16),  # wide and long
     MultiheadCase(2, 1, 3, 4, 513, "memory", mask="bool", mask_axes="B11K", fill="normal", seed=17),
     MultiheadCase(4099, 1, 2, 1, 1, fill="normal", seed=18),
+    MultiheadCase(1, 1, 3, 150, 150, "self", causal=True, mask="bool", mask_axes="11QK", fill="normal", seed=19),
 )
 # at the lengths end the tiles of nearly every size up to 65
 LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)
