@@ -132,11 +132,6 @@ def cases(**fixed: Any) -> Cases:
     return Cases(always, strategy)
 
 
-def besides(cases: Cases, *more: SoftmaxCase) -> Cases:
-    """The same cases, and after those that always run some more."""
-    return Cases(lambda claims: (*cases.always(claims), *more), cases.strategy)
-
-
 TILES = tuple(tile + beside for tile in (160, 192, 256, 320, 384, 512, 768, 1024) for beside in (-1, 0, 1))
 LONG = (2047, 2048, 2049, 4097, 8192, 8193, 32_769, 65_537)
 
@@ -149,7 +144,9 @@ def every_width() -> Cases:
     swept += [SoftmaxCase((3, width), 1, seed=width) for width in LONG]
     swept += [SoftmaxCase((rows, 3), 1, seed=rows) for rows in (1025, 65_537)]  # more than a grid may have blocks
     swept += [SoftmaxCase((131, 1031), 1, seed=1031)]  # many rows that are long too
-    return Cases(lambda claims: swept, cases().strategy)
+    # the first blocks of a row are hidden as a whole, even where a block is wide
+    late = SoftmaxCase((9, 8193), 1, hidden=0.4, seed=1)
+    return Cases(lambda claims: [*swept, *([late] if "infinite" in claims.can else [])], cases().strategy)
 
 
 def some_widths() -> Cases:

@@ -55,7 +55,8 @@ def agrees_at_every_width(softmax: Any, x: Inputs) -> Verdict:
     """The definition holds for rows of every length, short and long, and for any number of rows.
 
     p_j = exp(x_j) / Σ_k exp(x_k) for n = 1 … 130, about 160, 192, 256, … 8192, 32769, 65537 and for
-    17 … 146, 1025 and 65537 rows, and for many rows that are long too, along the last axis and along the first
+    17 … 146, 1025 and 65537 rows, and for many rows that are long too, along the last axis and along the first;
+    for 8193 of which the first 4096 may be −∞
 
     Why: kernels have a body for whole vectors and tiles, and a tail for the rest. Most faults of the
     tail show at a few lengths only.
