@@ -12,10 +12,11 @@ import mmap
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -93,22 +94,20 @@ class Child:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        with warnings.catch_warnings():
-            # Python warns of threads in the parent; those that it may have take no part in the child's work
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # Ctrl-C waits until the child is known: else nobody would end it
-            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            self.pid = os.fork()
-        if self.pid == 0:
-            self.connection.close()
-            _serve(answer, theirs, Line(theirs, self._marks), parent)
-        theirs.close()
-        self._alive = True
+        self._alive = False
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            with _interrupts_later(), warnings.catch_warnings():
+                # Python warns of threads in the parent; those that it may have take no part in the child's work
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.pid = os.fork()
+                if self.pid == 0:
+                    self.connection.close()
+                    _serve(answer, theirs, Line(theirs, self._marks), parent)
+                self._alive = True
         except KeyboardInterrupt:
             self.end()
             raise
+        theirs.close()
 
     def begin(self, request: Any) -> None:
         """Put a request to the child, which has answered those before."""
@@ -227,6 +226,23 @@ def why_unguarded(device: str) -> str:
     return ""
 
 
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C is heard when this is over: nobody would end a child that has been forked and is not known yet."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _serve(answer: Callable[[Any, Line], None], connection: Connection, line: Line, parent: int) -> NoReturn:
     """The life of a child."""
     status = 1
@@ -235,7 +251,6 @@ def _serve(answer: Callable[[Any, Line], None], connection: Connection, line: Li
 
         os.setpgid(0, 0)  # what it starts ends with it, and Ctrl-C reaches the parent alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         _end_with(parent)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()
