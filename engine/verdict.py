@@ -250,7 +250,7 @@ def _compare_both(one: Output, other: Output, part: str) -> Verdict:
     """Whether two outputs differ by no more than what is allowed to both together.
 
     What is allowed to the second is asked first: it is mostly the plain call, of which it is known already,
-    and with correct programs it mostly is enough.
+    and with correct programs it mostly is enough. The strain is then a share of that alone: never too low.
     """
     verdict = _compare(one.value, other.value, lambda: getattr(other, part))
     if verdict.holds and verdict.reached:
