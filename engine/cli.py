@@ -6,6 +6,7 @@ Exit status: 0 nothing is broken, 1 a law is broken, 2 the request could not be 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shlex
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 GREEN, RED, MISUNDERSTOOD, PIPE_BROKEN, INTERRUPTED = 0, 1, 2, 141, 130
 
 
+def command() -> NoReturn:
+    """The command `seqlaws`."""
+    status = main()
+    gc.freeze()  # else Python looks through all of torch for garbage before it ends, which takes half a second
+    sys.exit(status)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -48,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from seqlaws.warm import warm_up
+    from seqlaws.warm import warm_up, without_collecting
 
     warm_up()
     from seqlaws.checking import judge_all
     from seqlaws.report import Live, show_report, why_nothing_was_judged
     from seqlaws.targets import resolve_all
 
-    with _aside(asked):
+    with _aside(asked), without_collecting():
         addressed = resolve_all(asked.targets)
     addresses = {implementation.name: address for address, implementation in addressed}
     again = _options_to_repeat(asked)
@@ -225,4 +233,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,13 +23,19 @@ def warm_up() -> None:
 
 @cache
 def _warm_up_late() -> None:
-    """The same after torch is loaded: it asks of every module whether the constants in it are the user's."""
+    """The same after torch is loaded: it reads the constants in the modules of whoever is judged, to draw them too."""
     _draw()
 
 
 def _draw() -> None:
+    import hypothesis.internal.conjecture.providers as providers
     from hypothesis import given, settings, strategies
     from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
+
+    # It would read ours too where they do not stand among the libraries, which takes most of a second, and what is
+    # drawn would depend on how seqlaws was installed. No public setting says so: without this, it is but slower.
+    seen: set[int] = getattr(providers, "_seen_modules", set())
+    seen.update(id(module) for name, module in sys.modules.items() if name.partition(".")[0] == "seqlaws")
 
     # so many numbers that one of them surely is such a constant
     @settings(max_examples=2, database=None, derandomize=True)
@@ -41,6 +48,16 @@ def _draw() -> None:
     set_hypothesis_home_dir(os.devnull)
     nothing()
     set_hypothesis_home_dir(home)
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Modules are loaded without looking for garbage among them in between, which there is hardly any."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager
