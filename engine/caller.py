@@ -6,6 +6,7 @@ Misbehaviour, which the judge reads as a verdict.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,8 +99,7 @@ class Caller:
         except BaseException as error:  # whatever a third party raises is a verdict, not a fault of the suite
             if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 raise  # in a child, which no Ctrl-C reaches, it is not the user who raised it
-            text = (_text_of(error).strip().splitlines() or [""])[0]
-            raise Misbehaviour(f"raised {type(error).__name__}: {text}"[:300]) from error
+            raise Misbehaviour(f"raised {type(error).__name__}: {_told(error)}"[:300]) from error
 
     def _unchanged(self, x: Inputs, tensors: Mapping[str, Any]) -> None:
         for name, array in x.arrays.items():
@@ -113,6 +113,12 @@ def described(result: Any) -> str:
     if isinstance(result, (tuple, list)):
         return f"{len(result)} values ({kind})"
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _told(error: BaseException) -> str:
+    """The line that says what went wrong: the first, unless an interpreter wraps another exception in its own."""
+    lines = _text_of(error).strip().splitlines() or [""]
+    return next((line for line in reversed(lines) if re.match(r"\w+(Error|Exception): ", line)), lines[0])
 
 
 def _text_of(error: BaseException) -> str:

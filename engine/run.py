@@ -185,11 +185,19 @@ class Run(Caller):
         return gradients, self._output(join(values, self.subject.shape(x)), x, x, path)
 
     def in_coarsest_dtype(self, x: Inputs) -> Output:
-        """The output for these inputs in the dtype with the fewest digits that is declared."""
+        """The output for these inputs in the dtype with the fewest digits that is declared, none of them infinite
+        for want of range."""
         coarsest = max(self.implementation.dtypes, key=lambda name: FORMATS[name].unit)
         other = Run(self.implementation, self.device, coarsest, self.dialect)
         other.clock = self.clock
-        return other(replace(x, format=other.format))
+        return other(
+            replace(x, arrays={name: other._in_range(array) for name, array in x.arrays.items()}, format=other.format)
+        )
+
+    def _in_range(self, array: Array | None) -> Array | None:
+        if array is None or array.dtype.kind != "f":
+            return array
+        return np.where(np.isfinite(array), np.clip(array, -self.format.largest, self.format.largest), array)
 
     def ask(self, x: Inputs, question: Callable[[Any, Mapping[str, Any]], Any]) -> Any:
         """What an implementation says to a question that is not a call: ``question(it, tensors by name)``."""

@@ -5,9 +5,10 @@ o_i = Σ_j p_ij v_j,   p_i = softmax(s_i),   s_ij = scale·⟨q_i, k_j⟩ + m_ij
 Shapes: q [B,H,Tq,D], k [B,Hkv,Tk,D], v [B,Hkv,Tk,Dv]; query head h reads key/value head
 h // (H // Hkv); mask bool (True: visible) or additive, broadcastable to [B,H,Tq,Tk].
 
-The bound holds for every order of summation, with or without a running maximum, and for programs
-that store scores or weights in the input's format. It presumes at least one visible key per row
-and products ⟨q, k⟩ that do not overflow.
+The bound holds for every order of summation, with or without a running maximum, for programs that
+store scores or weights in the input's format, and for those that merge blocks of at least eight keys
+as shares σ and 1 − σ of two outputs. It presumes at least one visible key per row and products ⟨q, k⟩
+that do not overflow.
 """
 
 from __future__ import annotations
@@ -163,6 +164,22 @@ def common_error(a: Attention, format: Format) -> Array:
     return np.asarray(np.expm1(2 * format.accumulator * (top + np.log(a.k.shape[2] + 1.0))))
 
 
+def merging_error(keys: int, format: Format) -> float:
+    """What is lost where blocks of keys are merged by out ← out − σ (out − block), as a share of the largest visible
+    number: each time a rounding of both, of which 1 − σ knows nothing."""
+    return 3 * ((keys - 1) // 8) * format.accumulator if keys > 8 else 0.0
+
+
+def largest_visible(per_key: Array, seen: Array) -> Array:
+    """The largest of some non-negative numbers [B,H,Tk,V] that each query sees, [B,H,Tq,V]."""
+    if seen.all():
+        return per_key.max(axis=-2, keepdims=True, initial=0.0)
+    columns = (
+        np.where(seen, per_key[:, :, None, :, each], 0.0).max(-1, initial=0.0) for each in range(per_key.shape[-1])
+    )
+    return np.stack(list(columns), axis=-1) if per_key.shape[-1] else np.zeros((*seen.shape[:-1], 0))
+
+
 def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Array:
     """The error that a correct attention may show on these very numbers, shaped like its output.
 
@@ -213,6 +230,8 @@ def _bound(a: Attention, format: Format, given: InputErrors) -> Array:
     stores, lost = 3 * stored(format), stored_underflow(format)
     noise = ((1 + stores) * (1 + g) - 1) * mass
     noise = noise + (2 * lost + format.tiny) * size.sum(axis=-2, keepdims=True) + keys * lost
+    if merged := merging_error(keys, format):
+        noise = noise + merged * largest_visible(size, np.isfinite(a.log_p))
     out = np.abs(np.nan_to_num(a.out))
     before = (spread + inherited + noise + (g + stores + common_error(a, format)) * out) / (1 - g)
     return overflow_free(before + format.unit * (out + before) + format.eta)
@@ -277,7 +296,8 @@ def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Arra
     v, half = np.abs(a.v), stored(format)
     # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)
     p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, InputErrors()), -1), 1.0)
-    p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error)
+    merged = merging_error(a.k.shape[2], format)
+    p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error) + merged
     underflow = 2 * stored_underflow(format) + format.tiny
     p_error = np.where(np.isfinite(a.log_p), p_error + underflow, 0.0)
     most = p + p_error
@@ -296,6 +316,8 @@ def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Arra
     centred_error = centred_error + (format.accumulator + half) * (np.abs(d_p) + np.abs(mean) + centred_error)
     scores = p * centred_error + p_error * (centred + centred_error)
     scores = scores + (2 * half + 4 * format.accumulator) * (p * centred + scores) + 2 * format.eta + format.tiny
+    # the share of a block has the slope σ (1 − σ)
+    scores = scores + merged * np.where(np.isfinite(a.scores), np.abs(d_p), 0.0).max(axis=-1, keepdims=True, initial=0)
     scores = np.where(np.isfinite(a.scores), scores, 0.0)
     return most, p_error, p * centred + scores, scores
 

@@ -127,8 +127,8 @@ def gradients(run: Run, d_hs: Array, d_hT: Array) -> dict[str, Computed]:
         s, h = run.steps[t], run.states[t]
         d_h = summed(given(d_hs[:, t], format), carry, further=4)
         d_n = product(d_h, one - s.z, tanh_slope(s.n))
-        # the two terms of z's gradient may be taken together or one by one
-        d_z = product(d_h, h - s.n, sigmoid_slope(s.z)).widened(product(d_h, sigmoid_slope(s.z)), h.size + s.n.size)
+        # z's gradient may be a difference of two terms; z and 1 − z may be a softmax of two, with that of its gradient
+        d_z = product(d_h, h - s.n, sigmoid_slope(s.z)).widened(d_h, h.size + s.n.size)
         if before:
             d_heard = back(d_n, w.U_n)
             d_r, straight = product(d_heard, h, sigmoid_slope(s.r)), d_heard * s.r

@@ -183,3 +183,22 @@ def clips_the_gradient_of_its_state(x: Tensor, h0: Tensor, w: Any) -> tuple[Tens
         return with_gradient(new, lambda gradient: gradient.clamp(-0.5, 0.5))
 
     return scan(x, h0, w, step)
+
+
+@lesson("gru", "nasty", caught_by=("one_step_has_its_jacobian",))
+def its_gates_have_no_slope_at_zero(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
+    """σ is computed in two branches, for a > 0 and for a < 0, which are added up.
+
+    At a = 0 neither of them counts, so one half was put there, a constant: a gate whose weights begin at zero
+    never learns.
+    """
+
+    def logistic(a: Tensor) -> Tensor:
+        small = torch.exp(-a.abs())
+        return torch.where(a > 0, 1 / (1 + small), torch.where(a == 0, 0.5, small / (1 + small)))
+
+    def step(x: Tensor, h: Tensor, w: Any) -> Tensor:
+        r, z = (logistic(gate(name, x, h, w)) for name in "rz")
+        return (1 - z) * candidate(x, h, r, w) + z * h
+
+    return scan(x, h0, w, step)

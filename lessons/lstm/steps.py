@@ -252,3 +252,23 @@ def clips_the_gradient_of_its_cell(x: Tensor, state: State, w: Any) -> Result:
         return torch.sigmoid(o) * torch.tanh(c), c
 
     return scan(x, state, w, step)
+
+
+@lesson("lstm", "nasty", caught_by=("one_step_has_its_jacobian",))
+def its_gates_have_no_slope_at_zero(x: Tensor, state: State, w: Any) -> Result:
+    """σ is computed from e^−|a|, so that nothing overflows.
+
+    Every value is right. At a = 0 the slope of |a| counts as 0, and so a gate whose weights begin at zero never
+    learns.
+    """
+
+    def logistic(a: Tensor) -> Tensor:
+        small = torch.exp(-a.abs())
+        return torch.where(a >= 0, 1 / (1 + small), small / (1 + small))
+
+    def step(a: Tensor, s: State, w: Any) -> State:
+        i, f, g, o = gates(a, s[0], w)
+        c = logistic(f) * s[1] + logistic(i) * torch.tanh(g)
+        return logistic(o) * torch.tanh(c), c
+
+    return scan(x, state, w, step)

@@ -128,3 +128,18 @@ def overflows_in_its_activation(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, 
         return torch.where(s.abs() < 40.0, torch.tanh(s), (up - down) / (up + down))
 
     return scan(x, h0, w, step)
+
+
+@lesson("rnn", "nasty", caught_by=("one_step_has_its_jacobian",))
+def its_activation_has_no_slope_at_zero(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
+    """tanh a is computed as the sign of a times tanh |a|.
+
+    Every value is right. At a = 0 the sign and its slope are 0, and so a unit whose weights begin at zero never
+    learns.
+    """
+
+    def step(a: Tensor, h: Tensor, w: Any) -> Tensor:
+        s = a @ w.W.T + h @ w.U.T + w.b
+        return torch.sign(s) * torch.tanh(s.abs())
+
+    return scan(x, h0, w, step)

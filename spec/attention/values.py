@@ -188,7 +188,8 @@ def a_large_negative_bias_hides(attend: Any, x: Inputs) -> Verdict:
         return vacuous()
     low = np.where(x.rng("which number").random(x.mask.shape) < 0.5, -1e4, -x.format.largest)
     due, out = attend(x), attend(x.but(mask=np.where(hidden, low, x.mask)))
-    return within(Output(out.value, lambda: (due.reference, due.bound)))
+    seen = alive(x, attend.dialect)
+    return within(Output(out.value, lambda: (due.reference, due.bound)).where(seen))
 
 
 @law(

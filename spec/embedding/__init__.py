@@ -154,6 +154,4 @@ embedding = Subject(
     valid=lambda x: x.table.size > 0 and bool(((x.ids >= 0) & (x.ids < len(x.table))).all()),
     free_axes=lambda claims: "NBST",
     with_nan=_with_nan,
-    # what is no integer names no row
-    malformed=lambda x: (x.but(ids=x.ids + 0.5),),
 )

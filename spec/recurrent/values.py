@@ -105,16 +105,35 @@ def nothing_flows_back_from_earlier_outputs(f: Run, x: Inputs) -> Verdict:
 def one_step_has_its_jacobian(f: Run, x: Inputs) -> Verdict:
     """The gradient of one step with respect to the state before it is that of the definition.
 
-    ∂⟨s_1, g⟩/∂s_0 = Jᵀ g,  J = ∂step/∂s
+    ∂⟨s_1, g⟩/∂s_0 = Jᵀ g,  J = ∂step/∂s;  and with respect to all it depends on where the weights of some units are 0
 
     Why: it is the factor of which every longer gradient is a product; transposed, or without the
-    derivative of the activation, it still has the right shape, and training still moves.
+    derivative of the activation, it still has the right shape, and training still moves. Zeros are how
+    layers begin, and a formula in two branches, or of |a|, may have no slope at 0.
     """
     if not length(x):
         return vacuous()
-    one = x.take("T", [0])
-    found = f.gradient(one, cotangent(f, one), states(x))
-    return every(*(within(each).called(f"∂/∂{name}") for name, each in found.items()))
+    one, at_zero = x.take("T", [0]), with_units_at_zero(x.take("T", [0]))
+    asked = {
+        "": f.gradient(one, cotangent(f, one), states(x)),
+        " at zero": f.gradient(at_zero, cotangent(f, at_zero), f.subject.differentiable),
+    }
+    return every(*(
+        within(each).called(f"∂/∂{name}{where}") for where, found in asked.items() for name, each in found.items()
+    ))  # fmt: skip
+
+
+def with_units_at_zero(x: Inputs) -> Inputs:
+    """The same inputs with some units that one gate hears nothing of: a gate has every so many units, in turns."""
+    weights = [name for name in x.arrays if x.axes[name][0] == "H"]
+    gates = list(dict.fromkeys(name.partition("_")[2] for name in weights))
+
+    def silenced(name: str) -> Array:
+        heard = np.arange(x.size("H")) % len(gates) != gates.index(name.partition("_")[2])
+        array: Array = getattr(x, name)
+        return array * heard.reshape(-1, *[1] * (array.ndim - 1))
+
+    return x.but(**{name: silenced(name) for name in weights})
 
 
 @family(

@@ -92,7 +92,8 @@ def _fitted(case: RotaryCase, claims: Claims) -> RotaryCase:
     """The case as far as it is claimed, with a width of which the rotated part is even."""
     parts = 2 * reference.PARTS[claims.dialect["rotated"]]
     width = case.width if parts == 2 else -(-case.width // parts) * parts
-    return replace(case, width=width, per_row=case.per_row and "per_row" in claims.can)
+    base = case.base if "base" in claims.can else None
+    return replace(case, width=width, per_row=case.per_row and "per_row" in claims.can, base=base)
 
 
 def cases(**fixed: Any) -> Cases:
