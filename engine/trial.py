@@ -16,6 +16,7 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, Law
 from seqlaws.run import Run
 from seqlaws.verdict import Verdict, broken, vacuous
+from seqlaws.warm import draw_no_constants
 
 PROFILES = {"quick": 2, "default": 12, "thorough": 150}
 
@@ -110,6 +111,7 @@ def settled(test: Any, law: Law, examples: int, seed: int) -> Callable[[], None]
     from hypothesis import HealthCheck, Phase, settings
     from hypothesis import seed as seeded
 
+    draw_no_constants()
     under = settings(
         max_examples=examples,
         database=None,

@@ -101,6 +101,28 @@ def online_by_seven(
 
 
 @honest("attention")
+def merges_by_shares(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """Blocks of 32 keys, each with a softmax of its own, merged as where they come from other devices.
+
+    o ← o − σ(l′ − l) (o − o′),  l ← l − log σ(l − l′),  with l = log Σ exp s of all keys so far
+    """
+    blocks = hidden(scores(q, k, scale), mask, is_causal).split(32, dim=-1)
+    out, total, blank = wide(v).new_zeros((*q.shape[:3], v.shape[3])), wide(q).new_zeros((*q.shape[:3], 1)), None
+    for s, values in zip(blocks, wide(repeated(v, q)).split(32, dim=-2), strict=True):
+        empty = (s == -math.inf).all(dim=-1, keepdim=True)
+        blank = torch.ones_like(empty) if blank is None else blank
+        found, its_total = weights(s) @ values, torch.logsumexp(s.masked_fill(empty, 0.0), dim=-1, keepdim=True)
+        gap = (its_total - total).masked_fill(blank | empty, 0.0)
+        merged = out - torch.sigmoid(gap) * (out - found)
+        out = torch.where(blank, found, torch.where(empty, out, merged))
+        total = torch.where(blank, its_total, torch.where(empty, total, total - functional.logsigmoid(-gap)))
+        blank = blank & empty
+    return out.to(v.dtype)
+
+
+@honest("attention")
 def powers_of_two(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:

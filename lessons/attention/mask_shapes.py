@@ -45,11 +45,12 @@ def head_mask_read_as_batch(
 def padding_mask_read_as_queries(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
 ) -> Tensor:
-    """A padding mask [B,1,1,Tk] is taken for [Tq,Tk] where there are as many queries as batch entries.
+    """Under causality, a padding mask [B,1,1,Tk] is taken for [Tq,Tk] where there are as many queries as batch entries.
 
-    Squeezed and broadcast again, each query gets the padding of another batch entry.
+    Squeezed to be joined with the triangle and broadcast again, each query gets the padding of another batch entry.
     """
-    if mask is not None and mask.dim() == 4 and mask.shape[1:3] == (1, 1) and mask.shape[0] == q.shape[2]:
+    padding = mask is not None and mask.dim() == 4 and mask.shape[1:3] == (1, 1)
+    if mask is not None and padding and is_causal and mask.shape[0] == q.shape[2]:
         mask = mask[:, 0, 0]
     return attend(q, k, v, mask, is_causal, scale)
 

@@ -105,7 +105,7 @@ def nothing_flows_back_from_earlier_outputs(f: Run, x: Inputs) -> Verdict:
 def one_step_has_its_jacobian(f: Run, x: Inputs) -> Verdict:
     """The gradient of one step with respect to the state before it is that of the definition.
 
-    ∂⟨s_1, g⟩/∂s_0 = Jᵀ g,  J = ∂step/∂s;  and with respect to all it depends on where the weights of some units are 0
+    ∂⟨s_1, g⟩/∂s_0 = Jᵀ g,  J = ∂step/∂s;  with respect to the offsets too where the weights of some units are 0
 
     Why: it is the factor of which every longer gradient is a product; transposed, or without the
     derivative of the activation, it still has the right shape, and training still moves. Zeros are how
@@ -114,9 +114,10 @@ def one_step_has_its_jacobian(f: Run, x: Inputs) -> Verdict:
     if not length(x):
         return vacuous()
     one, at_zero = x.take("T", [0]), with_units_at_zero(x.take("T", [0]))
+    offsets = (name for name in f.subject.differentiable if x.axes[name] == "H")
     asked = {
         "": f.gradient(one, cotangent(f, one), states(x)),
-        " at zero": f.gradient(at_zero, cotangent(f, at_zero), f.subject.differentiable),
+        " at zero": f.gradient(at_zero, cotangent(f, at_zero), (*states(x), *offsets)),
     }
     return every(*(
         within(each).called(f"∂/∂{name}{where}") for where, found in asked.items() for name, each in found.items()
