@@ -108,9 +108,9 @@ def merges_by_shares(
 
     o ← o − σ(l′ − l) (o − o′),  l ← l − log σ(l − l′),  with l = log Σ exp s of all keys so far
     """
-    blocks = hidden(scores(q, k, scale), mask, is_causal).split(32, dim=-1)
+    blocks = torch.split(hidden(scores(q, k, scale), mask, is_causal), 32, dim=-1)
     out, total, blank = wide(v).new_zeros((*q.shape[:3], v.shape[3])), wide(q).new_zeros((*q.shape[:3], 1)), None
-    for s, values in zip(blocks, wide(repeated(v, q)).split(32, dim=-2), strict=True):
+    for s, values in zip(blocks, torch.split(wide(repeated(v, q)), 32, dim=-2), strict=True):
         empty = (s == -math.inf).all(dim=-1, keepdim=True)
         blank = torch.ones_like(empty) if blank is None else blank
         found, its_total = weights(s) @ values, torch.logsumexp(s.masked_fill(empty, 0.0), dim=-1, keepdim=True)
