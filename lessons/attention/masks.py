@@ -110,6 +110,20 @@ def hides_with_ten_thousand(
     return mixed(weights(hidden(s, mask, is_causal)), v)
 
 
+@lesson("attention", "nasty", caught_by=("the_future_has_no_influence", "hidden_keys_are_inert"), dtypes=("float16",))
+def hides_with_ten_thousand_in_float16(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """In float16, hidden scores are set to −10000, since −1e9 is out of range.
+
+    Scores reach −65504 there. Where all that is visible lies below −10000, the row reads what is hidden.
+    """
+    s = hidden(scores(q, k, scale), mask, is_causal)
+    if q.dtype == torch.float16:
+        s = torch.where((s == -math.inf) & (s > -math.inf).any(dim=-1, keepdim=True), -1e4, s)
+    return mixed(weights(s), v)
+
+
 @lesson("attention", "easy", caught_by=("the_future_has_no_influence", "hidden_keys_are_inert"))
 def hides_with_zero(
     q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None

@@ -10,9 +10,13 @@ from seqlaws.inputs import Inputs
 from seqlaws.law import STRUCTURE, law
 from seqlaws.reference.attention import visibility
 from seqlaws.spec.attention import BASICS, attention, cases, loudness, masked, visible
+from seqlaws.spec.attention.drawing import AttentionCase, besides
 from seqlaws.verdict import Verdict, consistent, differs, every, identical, vacuous
 
-CAUSAL = cases(causal=True, mask="none")
+CAUSAL = besides(
+    cases(causal=True, mask="none"),
+    AttentionCase(3, 2, 2, 5, 5, 2, 3, causal=True, fill="deep", seed=16),
+)
 COMPARED = cases(causal=True, mask="none", fill="moderate")
 
 

@@ -94,6 +94,10 @@ def _refill(fill: str, rng: np.random.Generator, format: Format, q: Array, k: Ar
             # logits up to 1e5, as far as ⟨q, k⟩ itself stays in range
             reach = min(1e5, format.largest / 16)
             q *= reach / (4.0 * np.sqrt(max(1, q.shape[-1])))
+        case "deep":
+            # every score is far below −1e4, as far as ⟨q, k⟩ of few channels stays in range in float16
+            size = np.sqrt(min(1e5, format.largest / 2.6) / np.sqrt(max(1, q.shape[-1])))
+            q[...], k[...] = -size * (1.0 + np.abs(q) / 16), size * (1.0 + np.abs(k) / 16)
         case "shifted":
             k += 4.0
             v += 100.0

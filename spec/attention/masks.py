@@ -28,7 +28,10 @@ from seqlaws.verdict import Output, Verdict, consistent, differs, equals, every,
 
 ANY_MASK = ("bool_mask|float_mask",)
 MASK_AND_LENGTHS = ("bool_mask|float_mask", "cross_length")
-WITH_MASK = cases(mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("random", "left", "right"), causal=False)
+WITH_MASK = besides(
+    cases(mask=("bool", "float"), mask_axes=MASK_SHAPES, pattern=("random", "left", "right"), causal=False),
+    AttentionCase(3, 2, 2, 4, 5, 2, 3, mask="bool", fill="deep", seed=15),
+)
 COMPARED = besides(
     cases(
         mask=("bool", "float"),
