@@ -85,7 +85,8 @@ def _arrange(t: Mapping[str, Any], o: Mapping[str, Any]) -> tuple[tuple[Any, ...
 
 
 def _valid(x: Inputs) -> bool:
-    """Whether the sizes fit together, as they may not after axes have been shortened one by one."""
+    """Whether the sizes fit together, as they may not after axes have been shortened one by one, and a token is left
+    that sees another: of padding alone, a program may make no batch at all."""
     batch, length, size = x.x.shape
     heads, hidden = x.num_heads, len(x.b_1)
     if size == 0 or hidden == 0 or heads == 0 or size % heads or x.W_q.shape != (size, size):
@@ -93,7 +94,8 @@ def _valid(x: Inputs) -> bool:
     if x.mask is None:
         return True
     whole = (batch, heads, length, length)[4 - x.mask.ndim :]
-    return all(given in (1, due) for given, due in zip(x.mask.shape, whole, strict=True))
+    fits = all(given in (1, due) for given, due in zip(x.mask.shape, whole, strict=True))
+    return fits and bool(visible(x).any() or not visible(x).size)
 
 
 def _simpler(x: Inputs) -> Iterator[Inputs]:
