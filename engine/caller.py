@@ -99,7 +99,7 @@ class Caller:
         except BaseException as error:  # whatever a third party raises is a verdict, not a fault of the suite
             if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 raise  # in a child, which no Ctrl-C reaches, it is not the user who raised it
-            raise Misbehaviour(f"raised {type(error).__name__}: {_told(error)}"[:300]) from error
+            raise Misbehaviour(f"raised {_told(error)}"[:300]) from error
 
     def _unchanged(self, x: Inputs, tensors: Mapping[str, Any]) -> None:
         for name, array in x.arrays.items():
@@ -116,9 +116,10 @@ def described(result: Any) -> str:
 
 
 def _told(error: BaseException) -> str:
-    """The line that says what went wrong: the first, unless an interpreter wraps another exception in its own."""
+    """What went wrong, in a line: the first, unless an interpreter wraps another exception in its own."""
     lines = _text_of(error).strip().splitlines() or [""]
-    return next((line for line in reversed(lines) if re.match(r"\w+(Error|Exception): ", line)), lines[0])
+    inner = (line for line in reversed(lines[1:]) if re.match(r"\w+(Error|Exception): ", line))
+    return next(inner, f"{type(error).__name__}: {lines[0]}")
 
 
 def _text_of(error: BaseException) -> str:

@@ -81,6 +81,14 @@ def test_an_exception_is_a_broken_law() -> None:
     assert judged("answers_in_kind", softmax(raises)).message == "raised ValueError: no such kernel"
 
 
+def test_of_an_exception_within_another_the_inner_one_is_told() -> None:
+    def raises(x: torch.Tensor, dim: int) -> torch.Tensor:
+        raise RuntimeError("It failed in the interpreter.\nTraceback:\n  line 3\nValueError: no such kernel\n")
+
+    message = judged("answers_in_kind", softmax(raises)).message
+    assert message == "raised ValueError: no such kernel"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -183,12 +183,11 @@ def a_large_negative_bias_hides(attend: Any, x: Inputs) -> Verdict:
     Why: most code writes masks in this way. A bias that is clamped, or that overflows together with a
     score and meets an infinity of the other sign, lets padding in or turns the row into NaN.
     """
-    hidden = np.isneginf(x.mask)
-    if not hidden.any():
+    hidden, seen = np.isneginf(x.mask), alive(x, attend.dialect)
+    if not hidden.any() or not seen.any():
         return vacuous()
     low = np.where(x.rng("which number").random(x.mask.shape) < 0.5, -1e4, -x.format.largest)
     due, out = attend(x), attend(x.but(mask=np.where(hidden, low, x.mask)))
-    seen = alive(x, attend.dialect)
     return within(Output(out.value, lambda: (due.reference, due.bound)).where(seen))
 
 
