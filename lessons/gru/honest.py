@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from seqlaws.lesson import honest
-from seqlaws.lessons.gru import candidate, candidate_after, gates, scan
+from seqlaws.lessons.gru import candidate, candidate_after, gate, gates, scan
 from seqlaws.lessons.recurrent import wide
 
 AFTER = {"reset": "after"}
@@ -59,6 +59,18 @@ def moves_towards_its_candidate(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, 
     def step(a: Tensor, h: Tensor, w: Any) -> Tensor:
         r, z = gates(a, h, w)
         return h + (1 - z) * (candidate(a, h, r, w) - h)
+
+    return scan(x, h0, w, step)
+
+
+@honest("gru")
+def blends_by_a_softmax(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
+    """z and 1 − z are the softmax of the update gate's sum and of 0: its gradient is a difference, saturated or not."""
+
+    def step(a: Tensor, h: Tensor, w: Any) -> Tensor:
+        r, s = torch.sigmoid(gate("r", a, h, w)), gate("z", a, h, w)
+        shares = torch.stack([s, torch.zeros_like(s)], dim=-1).softmax(dim=-1)
+        return (shares * torch.stack([h, candidate(a, h, r, w)], dim=-1)).sum(dim=-1)
 
     return scan(x, h0, w, step)
 
