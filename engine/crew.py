@@ -23,7 +23,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from seqlaws.blocking import first_blocker
 from seqlaws.fallen import fallen, must_answer
-from seqlaws.guard import LOOK, Child, Died, Limits, Line, why_unguarded
+from seqlaws.guard import LOOK, Child, Died, Limits, Line, interrupts_later, why_unguarded
 from seqlaws.implementation import Implementation
 from seqlaws.judge import judge_laws
 from seqlaws.law import Law
@@ -135,8 +135,9 @@ class Crew:
                 yield from share.news()
             raise
         finally:
-            for worker in working:
-                worker.child.end()
+            with interrupts_later():  # a second one would leave the others
+                for worker in working:
+                    worker.child.end()
 
     def answer(self, share: Share, line: Line) -> None:
         """Judge what is left of a share in a child."""
@@ -177,7 +178,8 @@ class Crew:
         while waiting and len(working) < self.limits.at_once:
             share = waiting.pop(0)
             if not share.has_come_to_nothing:
-                working.append(_Worker(share, self))
+                with interrupts_later():
+                    working.append(_Worker(share, self))
         wait([worker.child.connection for worker in working], LOOK)
         for worker in working:
             worker.listen()
@@ -217,7 +219,8 @@ class _Worker:
             if death.law not in self.share.found:
                 self._note(self._fallen(death))
             if self.share.left:
-                self.child = self._begin()
+                with interrupts_later():
+                    self.child = self._begin()
 
     def _begin(self) -> Child:
         self._found = None

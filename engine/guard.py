@@ -96,7 +96,7 @@ class Child:
         parent = os.getpid()
         self._alive = False
         try:
-            with _interrupts_later(), warnings.catch_warnings():
+            with interrupts_later(), warnings.catch_warnings():
                 # Python warns of threads in the parent; those that it may have take no part in the child's work
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.pid = os.fork()
@@ -146,15 +146,16 @@ class Child:
 
     def end(self) -> None:
         """End the child and whatever it started, and leave no zombie. Harmless if it has ended."""
-        if self._alive:
-            self._alive = False
-            self.connection.close()
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+        with interrupts_later():
+            if self._alive:
+                self._alive = False
+                self.connection.close()
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(self.pid, 0)
 
     def __enter__(self) -> Child:
         return self
@@ -227,8 +228,9 @@ def why_unguarded(device: str) -> str:
 
 
 @contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C is heard when this is over: nobody would end a child that has been forked and is not known yet."""
+def interrupts_later() -> Iterator[None]:
+    """Ctrl-C is heard when this is over. Between the fork of a child and the note of it, and between the note of its
+    end and that end, nobody else would end it."""
     before = signal.getsignal(signal.SIGINT)
     if before is None or threading.current_thread() is not threading.main_thread():
         yield

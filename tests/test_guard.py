@@ -187,6 +187,25 @@ def test_an_interrupt_while_a_child_is_made_leaves_none(listening: None, monkeyp
         os.kill(made[0], 0)
 
 
+def test_an_interrupt_while_children_are_ended_leaves_none(listening: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    killpg, ended = os.killpg, []
+
+    def interrupted(group: int, number: int) -> None:
+        if ended:  # the first has only found out what a child can do here
+            os.kill(os.getpid(), signal.SIGINT)
+        ended.append(group)
+        killpg(group, number)
+
+    monkeypatch.setattr(os, "killpg", interrupted)
+    waiting = doing(lambda: time.sleep(60))
+    report = judge_all([waiting, waiting], laws=ONE_LAW, jobs=2, limit=0.5)
+    assert report.interrupted
+    assert len(ended) == 3
+    for child in ended:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+
+
 def test_nothing_that_was_started_is_left(tmp_path: Path) -> None:
     written = tmp_path / "pid"
 
