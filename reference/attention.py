@@ -191,12 +191,12 @@ def bound(a: Attention, format: Format, given: InputErrors | None = None) -> Arr
     parts = []
     for some in blocks_of_queries(a):
         dq = given.q[:, :, some] if isinstance(given.q, np.ndarray) else given.q
-        parts.append(_bound(at_queries(a, some), format, InputErrors(dq, given.k, given.v)))
+        here, of_here = at_queries(a, some), InputErrors(dq, given.k, given.v)
+        parts.append(_bound(here, format, of_here, exponent_error(here, format, of_here)))
     return np.concatenate(parts, axis=2)
 
 
-def _bound(a: Attention, format: Format, given: InputErrors) -> Array:
-    eps = exponent_error(a, format, given)
+def _bound(a: Attention, format: Format, given: InputErrors, eps: Array) -> Array:
     keys = a.k.shape[2]
     raised = np.exp(a.log_p + eps)
     total = np.exp(a.log_p - eps).sum(axis=-1, keepdims=True)
@@ -294,8 +294,9 @@ def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Arra
     their errors."""
     p, c = np.exp(a.log_p), np.abs(cotangent)
     v, half = np.abs(a.v), stored(format)
+    eps = exponent_error(a, format, InputErrors())
     # a weight lies between 0 and 1, however wrong its exponent is (fmin: the error may overflow to NaN)
-    p_error = np.fmin(weight_error(a.log_p, exponent_error(a, format, InputErrors()), -1), 1.0)
+    p_error = np.fmin(weight_error(a.log_p, eps, -1), 1.0)
     merged = merging_error(a.k.shape[2], format)
     p_error = p_error + (gamma(a.k.shape[2] + 4, format.accumulator) + 3 * half) * (p + p_error) + merged
     underflow = 2 * stored_underflow(format) + format.tiny
@@ -306,7 +307,7 @@ def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Arra
     d_p_error = (sums(format, a.v.shape[-1]) + half) * magnitudes(c, np.swapaxes(v, -1, -2))
     mean = (p * d_p).sum(axis=-1, keepdims=True)
     out_size = magnitudes(most, v)
-    via_out = (c * (bound(a, format) + sums(format, a.v.shape[-1]) * out_size)).sum(axis=-1, keepdims=True)
+    via_out = (c * (_bound(a, format, InputErrors(), eps) + sums(format, a.v.shape[-1]) * out_size)).sum(axis=-1, keepdims=True)
     via_p = (p_error * np.abs(d_p) + most * d_p_error + sums(format, a.k.shape[2]) * most * np.abs(d_p)).sum(
         axis=-1, keepdims=True
     )

@@ -188,7 +188,7 @@ def _drawn() -> SearchStrategy[tuple[EncoderCase, int]]:
         length = {0: heads, 1: size}.get(draw(own)) or draw(lengths)
         hidden = (1, 3, 8, 13, 4 * width, size)[draw(hidden_units)]
         cost = length * size * (length + 3 * size + hidden)
-        batches = [count for count in (1, heads, length, 37, 96) if count * cost < 800_000]
+        batches = [count for count in (1, heads, length, 96, 193, 386) if count * cost < 1_600_000]
         drawn = EncoderCase(
             batches[draw(index) % len(batches)] if batches else 1,
             heads,
