@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from seqlaws.marks import Marks
 
 GIB = 2**30
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # as malloc.h numbers them
 LOOK = 0.05  # seconds between two looks at a silent child
 GRACE = 30.0  # seconds that the suite itself may stay silent, on top of what a call may take
 
@@ -254,6 +255,7 @@ def _serve(answer: Callable[[Any, Line], None], connection: Connection, line: Li
         os.setpgid(0, 0)  # what it starts ends with it, and Ctrl-C reaches the parent alone
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(parent)
+        _keep_what_is_freed()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()
         while True:
@@ -279,6 +281,21 @@ def _end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def _keep_what_is_freed() -> None:
+    """Have malloc keep what is freed for what is asked for next (glibc).
+
+    Arrays of many pages come and go by the thousand, and the kernel would hand out each page anew.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        # from so many bytes on, it asks the kernel, and gives back the rest of its own: the most that it accepts
+        with suppress(AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(MMAP_THRESHOLD, 2**25)
+            mallopt(TRIM_THRESHOLD, 2**30)
 
 
 def _resident(pid: int) -> int:
