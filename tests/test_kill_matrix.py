@@ -49,7 +49,11 @@ def test_a_lesson_is_caught_as_it_says(lesson: Lesson) -> None:
 
 @pytest.mark.parametrize(
     ("lesson", "dtype"),
-    [(lesson, dtype) for lesson in HONEST for dtype in lesson.implementation.dtypes],
+    # one dtype after another, for then there is room to remember what the references of its cases are
+    sorted(
+        ((lesson, dtype) for lesson in HONEST for dtype in lesson.implementation.dtypes),
+        key=lambda pair: (pair[0].subject, pair[1]),
+    ),
     ids=lambda part: part if isinstance(part, str) else part.name,
 )
 def test_nothing_honest_is_flagged(lesson: Lesson, dtype: str) -> None:
