@@ -19,6 +19,7 @@ from seqlaws.formats import FORMATS, Array
 from seqlaws.frames import Frame, NumpyFrame
 from seqlaws.implementation import Implementation
 from seqlaws.inputs import Inputs
+from seqlaws.layouts import in_one_memory
 from seqlaws.pieces import join
 from seqlaws.torch_frame import TorchFrame
 
@@ -38,8 +39,9 @@ class Caller:
         )
 
     def _tensors(
-        self, x: Inputs, layout: str | Mapping[str, str], expanded: Mapping[str, int] | None
-    ) -> dict[str, Any]:
+        self, x: Inputs, layout: str | Mapping[str, str], expanded: Mapping[str, int] | None,
+        shared: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         self.calls.append(x)
 
         def tensor(name: str, array: Array) -> Any:
@@ -47,7 +49,10 @@ class Caller:
                 return self.frame.expanded(array, (expanded[name],))
             return self.frame.tensor(array, layout if isinstance(layout, str) else layout[name])
 
-        return {name: None if array is None else tensor(name, array) for name, array in x.arrays.items()}
+        made = {name: None if array is None else tensor(name, array) for name, array in x.arrays.items()}
+        for how, names in (shared or {}).items():
+            made.update(zip(names, in_one_memory([made[name] for name in names], how), strict=True))
+        return made
 
     def _invoke(self, x: Inputs, tensors: Mapping[str, Any], path: str | None) -> Any:
         arguments, options = self.subject.arrange(tensors, x.options)

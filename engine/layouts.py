@@ -8,6 +8,8 @@ import numpy as np
 
 from seqlaws.formats import Array
 
+# how several tensors may share memory: as one, or as parts of one buffer
+SHARED = ("one tensor", "side by side in one buffer", "one after another in one buffer", "interleaved in one buffer")
 LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed", "cached", "sectioned")
 
 
@@ -38,6 +40,21 @@ def laid_out(tensor: Any, layout: str) -> Any:
     return _stacked([other, tensor, other], -2).reshape(*tensor.shape[:-1], -1)[
         ..., tensor.shape[-1] : 2 * tensor.shape[-1]
     ]
+
+
+def in_one_memory(tensors: list[Any], how: str) -> list[Any]:
+    """The same numbers, of tensors of equal shape, in one memory; as "one tensor", they are those of the first."""
+    if how == "one tensor":
+        return [tensors[0]] * len(tensors)
+    if how == "side by side in one buffer":
+        width = tensors[0].shape[-1]
+        buffer = _joined(tensors, -1)
+        return [buffer[..., place * width : (place + 1) * width] for place in range(len(tensors))]
+    # the last comes first: where a tensor lies does not say which it is
+    if how == "one after another in one buffer":
+        return list(_stacked(tensors[::-1], 0))[::-1]
+    buffer = _stacked(tensors[::-1])
+    return [buffer[..., place] for place in range(len(tensors))][::-1]
 
 
 def _first_of(array: Any, axis: int, count: int) -> Any:

@@ -57,13 +57,14 @@ class Run(Caller):
         path: str | None = None,
         layout: str | Mapping[str, str] = "contiguous",
         expanded: Mapping[str, int] | None = None,
+        shared: Mapping[str, tuple[str, ...]] | None = None,
         mode: str = "",
         learning: tuple[str, ...] = (),
     ) -> Output:
         """The output for inputs; ``layout`` is one for all arrays or one for each, ``expanded`` names arrays
-        to pass with stride 0 along an axis, ``mode`` is no_grad or inference_mode, and arrays that are
-        ``learning`` require gradients."""
-        tensors = self._tensors(x, layout, expanded)
+        to pass with stride 0 along an axis, ``shared`` names arrays to pass in one memory, and how, ``mode`` is
+        no_grad or inference_mode, and arrays that are ``learning`` require gradients."""
+        tensors = self._tensors(x, layout, expanded, shared)
         self.frame.learning(tensors, learning)
         shape = self.subject.shape(x)
         self.frame.poison(int(np.prod(shape)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqlaws.formats import Array
+from seqlaws.formats import FORMATS, Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import VALUES
 from seqlaws.layouts import LAYOUTS
@@ -86,6 +86,22 @@ def layouts(x: Inputs) -> Iterator[str | dict[str, str]]:
     if len(names) > 1:
         for turn in range(len(LAYOUTS)):
             yield {name: LAYOUTS[(place + turn) % len(LAYOUTS)] for place, name in enumerate(names)}
+
+
+def twins(x: Inputs) -> list[tuple[str, ...]]:
+    """The groups of arrays that may lie in one memory: numbers of one shape, at least one of them."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, array in arrays_of(x):
+        if array.dtype.kind == "f" and array.ndim and array.size:
+            groups.setdefault(array.shape, []).append(name)
+    return [tuple(names) for names in groups.values() if len(names) > 1]
+
+
+def has_twins(subject: Subject) -> bool:
+    """Whether some cases have arrays that may lie in one memory; they go into one call where there is a reference."""
+    always = subject.cases.always(subject.claims(None, {}))
+    one_call = subject.takes == "arrays" and subject.exact is not None
+    return one_call and any(twins(case.inputs(FORMATS["float32"])) for case in always)
 
 
 def repeating(x: Inputs, axis: int) -> tuple[Inputs, tuple[str, ...]]:

@@ -307,7 +307,9 @@ def _errors(a: Attention, cotangent: Array, format: Format) -> tuple[Array, Arra
     d_p_error = (sums(format, a.v.shape[-1]) + half) * magnitudes(c, np.swapaxes(v, -1, -2))
     mean = (p * d_p).sum(axis=-1, keepdims=True)
     out_size = magnitudes(most, v)
-    via_out = (c * (_bound(a, format, InputErrors(), eps) + sums(format, a.v.shape[-1]) * out_size)).sum(axis=-1, keepdims=True)
+    via_out = (c * (_bound(a, format, InputErrors(), eps) + sums(format, a.v.shape[-1]) * out_size)).sum(
+        axis=-1, keepdims=True
+    )
     via_p = (p_error * np.abs(d_p) + most * d_p_error + sums(format, a.k.shape[2]) * most * np.abs(d_p)).sum(
         axis=-1, keepdims=True
     )

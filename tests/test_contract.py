@@ -14,7 +14,7 @@ from seqlaws.formats import DTYPES, FORMATS, Array
 from seqlaws.frames import Frame, NumpyFrame
 from seqlaws.implementation import Implementation
 from seqlaws.judge import judge_laws
-from seqlaws.layouts import LAYOUTS
+from seqlaws.layouts import LAYOUTS, SHARED, in_one_memory
 from seqlaws.result import Result
 from seqlaws.subject import nothing
 from seqlaws.torch_frame import TorchFrame
@@ -92,6 +92,17 @@ def test_a_layout_holds_the_same_numbers_elsewhere(dtype: str, layout: str) -> N
         tensor = frame.tensor(numbers, layout)
         np.testing.assert_array_equal(frame.array(tensor, numbers.shape), numbers)
         assert (strides(tensor) == (12, 4, 1)) == (layout == "contiguous")
+
+
+@pytest.mark.parametrize("how", SHARED)
+def test_tensors_in_one_memory_hold_their_numbers_there(how: str) -> None:
+    numbers = [np.arange(12.0).reshape(3, 4) + 100 * place for place in range(3)]
+    for frame in frames("float32"):
+        parts = in_one_memory([frame.tensor(each) for each in numbers], how)
+        due = numbers[:1] * 3 if how == "one tensor" else numbers
+        np.testing.assert_array_equal([frame.array(part, (3, 4)) for part in parts], due)
+    buffers = {part.untyped_storage().data_ptr() for part in in_one_memory([torch.ones(3, 4) for _ in range(3)], how)}
+    assert len(buffers) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seqlaws.formats import FORMATS
 from seqlaws.subject import Subject
+from seqlaws.variants import has_twins
 
 
 def takes_arrays(subject: Subject) -> bool:
@@ -26,6 +27,11 @@ def has_tokens(subject: Subject) -> bool:
     first = next(iter(subject.cases.always(subject.claims(None, {}))))
     arrays = first.inputs(FORMATS["float32"]).arrays.values() if takes_arrays(subject) else ()
     return any(array is not None and array.ndim > 2 for array in arrays)
+
+
+def has_strangers_of_one_shape(subject: Subject) -> bool:
+    """Whether arrays of one shape go in, as different tensors in what every law tries; self-attention is one there."""
+    return subject.name != "multihead" and has_twins(subject)
 
 
 def has_small_typical_cases(subject: Subject) -> bool:

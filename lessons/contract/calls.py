@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from seqlaws.lesson import Call, lesson_everywhere
-from seqlaws.lessons.contract import has_gradients, has_tokens, takes_arrays, takes_weights
+from seqlaws.lessons.contract import (
+    has_gradients,
+    has_strangers_of_one_shape,
+    has_tokens,
+    takes_arrays,
+    takes_weights,
+)
 from seqlaws.lessons.tensors import changed, from_memory, tensors, with_gradient
+from seqlaws.variants import has_twins
 
 
 @lesson_everywhere(
@@ -114,6 +121,54 @@ def takes_batch_entries_for_neighbours(call: Call) -> Call:
         return from_memory(tensor) if tensor.ndim > 2 and len(tensor) > 1 and tensor[0].is_contiguous() else tensor
 
     return lambda *arguments, **options: call(*changed(read, arguments), **changed(read, options))
+
+
+@lesson_everywhere("medium", caught_by=("reads_inputs_that_share_memory",), where=has_strangers_of_one_shape)
+def fills_a_buffer_once_for_every_tensor(call: Call) -> Call:
+    """A tensor that comes a second time is not copied into the buffer of the second place, which holds zeros.
+
+    Replaying a recorded graph means copying what comes into the tensors of the recording. A table from tensor to
+    buffer has one entry for what stands in two places.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        copied: set[int] = set()
+
+        def read(tensor: Tensor) -> Tensor:
+            if id(tensor) in copied:
+                return torch.zeros_like(tensor)
+            copied.add(id(tensor))
+            return tensor
+
+        return call(*changed(read, arguments), **changed(read, options))
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("reads_inputs_that_share_memory",), where=has_twins)
+def takes_a_shared_buffer_for_its_own_packing(call: Call) -> Call:
+    """A tensor in the same buffer as one of its shape before is taken to begin where that one ends.
+
+    So do parts that were stacked in this order. Those of a packed projection lie beside each other in every row,
+    and others in the opposite order.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        before: dict[tuple[int, ...], Tensor] = {}
+
+        def read(tensor: Tensor) -> Tensor:
+            buffer = tensor.untyped_storage()
+            last = before.get((buffer.data_ptr(), *tensor.shape))
+            before[buffer.data_ptr(), *tensor.shape] = tensor
+            if last is None or last is tensor or not tensor.numel():
+                return tensor
+            start = last.storage_offset() + last.numel()
+            held = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(buffer)
+            return held.roll(-start)[: tensor.numel()].reshape(tensor.shape)
+
+        return call(*changed(read, arguments), **changed(read, options))
+
+    return broken
 
 
 @lesson_everywhere("nasty", caught_by=("reads_expanded_inputs",), where=takes_arrays)

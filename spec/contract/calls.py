@@ -8,6 +8,7 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, EDGES, family
+from seqlaws.layouts import SHARED
 from seqlaws.subject import nothing
 from seqlaws.variants import (
     arrays_of,
@@ -16,6 +17,7 @@ from seqlaws.variants import (
     cut,
     few,
     free_axes,
+    has_twins,
     layouts,
     leaves,
     longer,
@@ -23,6 +25,7 @@ from seqlaws.variants import (
     repeating,
     same_gradients,
     turned,
+    twins,
 )
 from seqlaws.verdict import HOLDS, Verdict, broken, every, identical, not_finite, same, within
 
@@ -190,6 +193,27 @@ def reads_expanded_inputs(f: Run, x: Inputs) -> Verdict:
         y, repeated = repeating(x, axis)
         if repeated and f.subject.valid(y):
             verdicts.append(same(f(y, expanded=dict.fromkeys(repeated, axis)), f(y)))
+    return every(*verdicts)
+
+
+@family(EDGES, where=has_twins, after=("reads_any_layout",), examples=0.5)
+def reads_inputs_that_share_memory(f: Run, x: Inputs) -> Verdict:
+    """Inputs that lie in one memory are read like copies: one tensor in several places, views into one buffer.
+
+    f(t, t) = f(t, copy of t);  f(views into one buffer) = f(copies of them)
+
+    Why: self-attention hands over one tensor as queries, keys and values, and a packed projection three views of
+    its result. Code that tells tensors apart by what they are, and not by where they stand, or takes any shared
+    memory for the packing that it knows, goes wrong on them alone.
+    """
+    verdicts = []
+    for names in twins(x):
+        alike = x.but(**dict.fromkeys(names, x.arrays[names[0]]))
+        for how in SHARED:
+            y = alike if how == "one tensor" else x
+            if f.subject.valid(y):
+                named = ", ".join(names)
+                verdicts.append(same(f(y, shared={how: names}), f(y)).called(f"output ({named}: {how})"))
     return every(*verdicts)
 
 
