@@ -78,6 +78,27 @@ def centres_its_inputs_over_the_batch(call: Call) -> Call:
     return lambda x, state, w: call(x - x.mean(dim=0, keepdim=True) if len(x) else x, state, w)
 
 
+@lesson_everywhere("nasty", caught_by=("a_signal_after_silence_is_heard",))
+def stops_when_nothing_moves(call: Call) -> Call:
+    """As soon as a step leaves all states as they were, the remaining steps are filled with them.
+
+    A layer that has settled stays settled only as long as its input does. What begins with silence ends there.
+    """
+
+    def broken(x: Tensor, state: Any, w: Any) -> Any:
+        outputs, last = call(x, state, w)
+        start = outputs.new_zeros(outputs[:, :1].shape) if state is None else hidden(state)[:, None]
+        moved = outputs != torch.cat([start, outputs[:, :-1]], dim=1)
+        settled = (~moved.any(dim=2).any(dim=0)).nonzero() if outputs.numel() else ()
+        if not len(settled):
+            return outputs, last
+        stop = int(settled[0]) + 1
+        outputs, last = call(x[:, :stop], state, w)
+        return torch.cat([outputs, outputs[:, -1:].expand(-1, x.shape[1] - stop, -1)], dim=1), last
+
+    return broken
+
+
 @lesson_everywhere("nasty", caught_by=("sequences_do_not_mix",), incident="ml-explore/mlx#3494")
 def a_single_step_reads_the_first_row(call: Call) -> Call:
     """With one step and several sequences, all of them get the input of the first.

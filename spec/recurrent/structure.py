@@ -22,7 +22,7 @@ from seqlaws.spec.recurrent.calling import (
 )  # fmt: skip
 from seqlaws.spec.recurrent.drawing import MODERATE, TRAPS, cases
 from seqlaws.subject import Cases, Subject
-from seqlaws.verdict import Verdict, consistent, differs, every, finite, identical, same, vacuous
+from seqlaws.verdict import Verdict, consistent, differs, equals, every, finite, identical, same, vacuous
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -198,6 +198,21 @@ def without_memory_every_step_stands_alone(f: Run, x: Inputs) -> Verdict:
         consistent(steps(f(other), x), steps(plain, x)),
         consistent(steps(turned, x), steps(plain, x).take(order, 1)),
     )
+
+
+@family(EDGES, where=recurrent, after=(*STEPPING, "agrees_with_its_definition"), examples=0.5)
+def a_signal_after_silence_is_heard(f: Run, x: Inputs) -> Verdict:
+    """Steps in which nothing comes in and nothing is remembered change nothing about what follows.
+
+    s_0 = 0, b = 0, x_t = 0 for t ≤ 3   ⇒   y_t = 0 for t ≤ 3, and the rest is f(x_4 … x_T, 0)
+
+    Why: recordings begin with silence, and padding on the left looks like it. A loop that ends when no state
+    moves any more, and a step that is left out because it is all zeros, hear nothing of what comes later.
+    """
+    alone = without(x, *states(x), *KINDS[x.subject].OFFSETS)
+    silence = np.zeros((x.size("B"), 3, x.size("D")))
+    whole = f(alone.but(x=np.concatenate([silence, alone.x], axis=1)))
+    return every(equals(whole[:, :3], 0.0), consistent(whole[:, 3:], f(alone)))
 
 
 @family(EDGES, where=recurrent, cases=lambda subject: cases(KINDS[subject.name], fill=("huge", "loud")))
