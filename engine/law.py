@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from seqlaws.subject import Cases, Claims, Subject
@@ -34,7 +35,8 @@ CONTRACT, STRUCTURE, VALUES, GRADIENTS, EDGES = range(5)
 LEVELS = ("contract", "structure", "values", "gradients", "edges")
 
 _LAWS: dict[str, Law] = {}
-_FAMILIES: list[Callable[[Subject], Law]] = []
+# the module that states it, and what makes it a law of a subject, if it applies there
+_FAMILIES: list[tuple[str, Callable[[Subject], Law | None]]] = []
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def family(
             stated = stated and ("gradient" not in needs or subject.exact_gradient is not None)
             return instance(subject) if stated else None
 
-        _FAMILIES.append(where_it_applies)  # type: ignore[arg-type]
+        _FAMILIES.append((check.__module__, where_it_applies))
         return check
 
     return define
@@ -171,7 +173,7 @@ def family(
 
 def instantiate_families(subject: Subject) -> None:
     """Give a subject its instance of every family."""
-    for instance in _FAMILIES:
+    for _, instance in sorted(_FAMILIES, key=itemgetter(0)):  # whichever was loaded first
         instance(subject)
 
 

@@ -75,7 +75,8 @@ class Subject:
     ``free_axes`` names the axes whose length may be anything, 0 too, under given claims; letters
     in one word change together (``("B", "QK")``). ``with_nan`` puts NaN into an input and says (by
     a mask that broadcasts to the output) which outputs must be NaN then. ``malformed`` makes inputs
-    that contradict themselves, and that any program refuses by itself.
+    that contradict themselves, and that any program refuses by itself. ``misfits`` makes more of these, which some
+    programs never come upon: a loop over the keys reads as many values. They are refused where the dialect says so.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Subject:
     free_axes: Callable[[Claims], Iterable[str]] = nothing
     with_nan: Callable[[Inputs, Mapping[str, str]], Iterable[tuple[Inputs, Array]]] = nothing
     malformed: Callable[[Inputs], Iterable[Inputs]] = nothing
+    misfits: Callable[[Inputs], Iterable[Inputs]] = nothing
 
     def __post_init__(self) -> None:
         SUBJECTS[self.name] = self

@@ -151,6 +151,13 @@ def _asks_no_more(x: Inputs, y: Inputs) -> bool:
     return options and all(array.dtype.kind == kinds[name] for name, array in arrays_of(y))
 
 
+def contradictions(f: Run, x: Inputs) -> Iterator[Inputs]:
+    """Inputs that contradict themselves, and that must be refused."""
+    yield from f.subject.malformed(x)
+    if f.dialect.get("misfits") == "refused":
+        yield from f.subject.misfits(x)
+
+
 def company(f: Run, x: Inputs) -> Iterator[Inputs]:
     """These inputs, then others: other contents, plainer options, shorter and longer axes."""
     yield x

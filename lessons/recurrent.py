@@ -89,7 +89,7 @@ def stops_when_nothing_moves(call: Call) -> Call:
         outputs, last = call(x, state, w)
         start = outputs.new_zeros(outputs[:, :1].shape) if state is None else hidden(state)[:, None]
         moved = outputs != torch.cat([start, outputs[:, :-1]], dim=1)
-        settled = (~moved.any(dim=2).any(dim=0)).nonzero() if outputs.numel() else ()
+        settled = (~moved.any(dim=2).any(dim=0)).nonzero() if outputs.numel() else outputs.flatten()
         if not len(settled):
             return outputs, last
         stop = int(settled[0]) + 1

@@ -142,6 +142,7 @@ default = Implementation(
     name=NAME,
     subject="multihead",
     call=mha,
+    dialect={"misfits": "refused"},
     paths={
         "train": partial(mha, training=True),
         "no_grad": partial(mha, within=torch.no_grad),
@@ -166,7 +167,7 @@ with_weights = Implementation(
     name=f"{NAME}.need_weights",
     subject="multihead",
     call=partial(mha, need_weights=True),
-    dialect={"empty_row": "nan"},
+    dialect={"empty_row": "nan", "misfits": "refused"},
     paths={
         "train": partial(mha, need_weights=True, training=True),
         "no_grad": partial(mha, need_weights=True, within=torch.no_grad),

@@ -71,20 +71,20 @@ halves = Implementation(
     name="torch.rotary",
     subject="rotary",
     call=rotary,
-    dialect={"precision": "full"},
+    dialect={"precision": "full", "misfits": "refused"},
     paths={"inference_mode": _without_gradients},
 )
 interleaved = Implementation(
     name="torch.rotary.interleaved",
     subject="rotary",
     call=rotary_interleaved,
-    dialect={"pairing": "interleaved", "precision": "full"},
+    dialect={"pairing": "interleaved", "precision": "full", "misfits": "refused"},
 )
 half = Implementation(
     name="torch.rotary.half",
     subject="rotary",
     call=_half,
-    dialect={"rotated": "half", "precision": "full"},
+    dialect={"rotated": "half", "precision": "full", "misfits": "refused"},
 )
 interleaved_waves = Implementation(
     name="torch.sinusoidal", subject="sinusoidal", call=sinusoidal, dialect={"precision": "full"}

@@ -275,7 +275,7 @@ def _cell(kind: str, dialect: Mapping[str, str]) -> Implementation:
     )
 
 
-ZEROS = {"missing_state": "zeros"}
+ZEROS = {"missing_state": "zeros", "misfits": "refused"}
 AFTER = {**ZEROS, "reset": "after"}
 
 RNN, LSTM, GRU = RnnCase(2, 3, 3, 2, seed=1), LstmCase(2, 3, 3, 2, seed=1), GruCase(2, 3, 3, 2, seed=1)

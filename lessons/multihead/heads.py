@@ -206,7 +206,7 @@ def scales_the_queries_before_their_bias(query: Tensor, key: Tensor, value: Tens
     return plain(query, key, value, with_weights(w, b_q=w.b_q * root), **options)
 
 
-@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",))
+@lesson("multihead", "nasty", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def leaves_out_what_heads_do_not_divide(query: Tensor, key: Tensor, value: Tensor, w: Any, **options: Any) -> Tensor:
     """Where the width is no multiple of the heads, the features that are left over are left out.
 

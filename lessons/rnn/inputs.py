@@ -107,7 +107,7 @@ def refuses_to_start_without_a_step(x: Tensor, h0: Tensor | None, w: Any) -> tup
     return scan(x, x.new_zeros((x.shape[0], len(w.b))) if h0 is None else h0, w)
 
 
-@lesson("rnn", "medium", caught_by=("refuses_malformed_input",))
+@lesson("rnn", "medium", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def leaves_out_surplus_channels(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """An input with more channels than W has columns is cut to fit.
 
@@ -116,7 +116,7 @@ def leaves_out_surplus_channels(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, 
     return scan(x[..., : w.W.shape[1]], h0, w)
 
 
-@lesson("rnn", "medium", caught_by=("refuses_malformed_input",))
+@lesson("rnn", "medium", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def leaves_out_surplus_units(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """A state with more units than the layer has is cut to fit.
 
@@ -125,7 +125,7 @@ def leaves_out_surplus_units(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Ten
     return scan(x, h0[:, : len(w.b)], w)
 
 
-@lesson("rnn", "medium", caught_by=("refuses_malformed_input",))
+@lesson("rnn", "medium", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def leaves_out_surplus_states(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """Of more states than there are sequences, the first ones are used.
 

@@ -122,7 +122,7 @@ def groups_positions_further_out(x: Tensor, positions: Tensor, base: float = 10_
     return rotary(x, torch.where(positions < 32, positions, 32 + (positions - 32) // 4), base)
 
 
-@lesson("rotary", "medium", caught_by=("refuses_malformed_input",))
+@lesson("rotary", "medium", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def reads_as_many_positions_as_it_needs(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Positions that are too many are cut off at the end.
 
@@ -132,7 +132,7 @@ def reads_as_many_positions_as_it_needs(x: Tensor, positions: Tensor, base: floa
     return rotary(x, positions[..., : x.shape[2]], base)
 
 
-@lesson("rotary", "medium", caught_by=("refuses_malformed_input",))
+@lesson("rotary", "medium", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def leaves_tokens_without_a_position(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Where there are fewer positions than tokens, the last tokens are not turned.
 
@@ -157,7 +157,7 @@ def leaves_entries_without_positions(x: Tensor, positions: Tensor, base: float =
     return torch.cat([rotary(x[:rows], positions, base), x[rows:]])
 
 
-@lesson("rotary", "nasty", caught_by=("refuses_malformed_input",))
+@lesson("rotary", "nasty", caught_by=("refuses_malformed_input",), dialect={"misfits": "refused"})
 def guesses_which_axis_is_time(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Where there are as many positions as heads, and not as tokens, heads are taken for tokens.
 

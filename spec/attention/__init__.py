@@ -156,16 +156,20 @@ def misfitting(mask: Array) -> Iterator[Array]:
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """Something is missing: a width, a value, a column of the mask, a batch entry. Or there is one too many."""
+    """The mask does not fit, or a batch entry is missing."""
+    if x.mask is not None:
+        yield from (x.but(mask=mask) for mask in misfitting(x.mask))
+    if x.size("B") > 2:
+        yield x.but(k=x.k[:-1], v=x.v[:-1])
+
+
+def _misfits(x: Inputs) -> Iterator[Inputs]:
+    """A width or a value is missing, or there is a value too many."""
     if x.size("D") > 2:
         yield x.but(k=x.k[..., :-1])
     if x.size("K") > 2:
         yield x.but(v=x.v[:, :, :-1])
         yield x.but(v=np.concatenate([x.v, x.v[:, :, :1]], axis=2))
-    if x.mask is not None:
-        yield from (x.but(mask=mask) for mask in misfitting(x.mask))
-    if x.size("B") > 2:
-        yield x.but(k=x.k[:-1], v=x.v[:-1])
 
 
 attention = Subject(
@@ -187,6 +191,7 @@ attention = Subject(
         "empty_row": ("zeros", "nan", "mean"),
         "alignment": ("top_left", "bottom_right"),
         "hidden_nan": ("undefined", "inert"),
+        "misfits": ("undefined", "refused"),
     },
     arrange=lambda t, o: ((t["q"], t["k"], t["v"]), {"mask": t["mask"], "is_causal": o["causal"], "scale": o["scale"]}),
     shape=lambda x: (*x.q.shape[:3], x.v.shape[3]),
@@ -198,6 +203,7 @@ attention = Subject(
     free_axes=_free_axes,
     with_nan=_with_nan,
     malformed=_malformed,
+    misfits=_misfits,
     is_claimed=is_claimed,
     valid=lambda x: min(x.q.shape[1], x.k.shape[1]) > 0 and x.q.shape[1] % x.k.shape[1] == 0,
 )

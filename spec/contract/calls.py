@@ -13,6 +13,7 @@ from seqlaws.subject import nothing
 from seqlaws.variants import (
     arrays_of,
     company,
+    contradictions,
     cotangent,
     cut,
     few,
@@ -261,12 +262,13 @@ def refuses_malformed_input(f: Run, x: Inputs) -> Verdict:
     whether gradients are recorded, not needed, or switched off
 
     Why: whatever is returned instead was made by trimming or broadcasting until two sides fitted,
-    and the mistake in the caller goes unseen.
+    and the mistake in the caller goes unseen. What a loop over the keys or over blocks never comes upon, such as
+    a value too many, is refused only by those who look for it: they declare misfits="refused".
     """
     ways: dict[str, dict[str, Any]] = {"": {}, ", under no_grad": {"mode": "no_grad"}}
     if f.can("gradient"):
         ways[", where gradients are recorded"] = {"learning": leaves(f, x)}
-    for y in f.subject.malformed(x):
+    for y in contradictions(f, x):
         for how, way in ways.items():
             if not f.refuses(y, **way):
                 sizes = ", ".join(f"{name} {array.shape}" for name, array in arrays_of(y))
@@ -293,7 +295,7 @@ def agrees_on_all_paths(f: Run, x: Inputs) -> Verdict:
             found = f.gradient(x, g, of, path=path)
             if any(each.value.any() for each in found.values()):  # a path without gradients gives none at all
                 verdicts.append(same_gradients(found, gradients, path))
-    for y in f.subject.malformed(x):
+    for y in contradictions(f, x):
         verdicts += [
             broken(f"the path {path} and the function itself do not refuse the same inputs")
             for path in f.paths

@@ -183,17 +183,23 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    full, size = written_out(x), x.size("E")
-    if full.key.shape[1] > 1:  # a single one would be broadcast
-        longer = np.concatenate([full.value, full.value[:, :1]], axis=1)
-        yield replace(full, arrays={**full.arrays, "value": longer}, axes={**full.axes, "value": "BYE"}, _sizes={})
-    if size > 1:
+    """A key is too wide, a column of W_o is missing, or the mask does not fit."""
+    full = written_out(x)
+    if x.size("E") > 1:
         wider = np.concatenate([full.key, full.key[..., :1]], axis=2)
         yield replace(full, arrays={**full.arrays, "key": wider}, axes={**full.axes, "key": "BKX"}, _sizes={})
         yield full.but(W_o=x.W_o[:, :-1])
     if x.mask is not None:
         yield from (full.but(mask=mask) for mask in misfitting(x.mask))
-    yield from (full.but(num_heads=heads) for heads in indivisible(size))
+
+
+def _misfits(x: Inputs) -> Iterator[Inputs]:
+    """There is a value too many, or the width cannot be shared out to the heads."""
+    full = written_out(x)
+    if full.key.shape[1] > 1:  # a single one would be broadcast
+        longer = np.concatenate([full.value, full.value[:, :1]], axis=1)
+        yield replace(full, arrays={**full.arrays, "value": longer}, axes={**full.axes, "value": "BYE"}, _sizes={})
+    yield from (full.but(num_heads=heads) for heads in indivisible(x.size("E")))
 
 
 def indivisible(size: int) -> Iterator[int]:
@@ -217,6 +223,7 @@ multihead = Subject(
     dialects={
         "empty_row": ("zeros", "nan", "mean"),
         "alignment": ("top_left", "bottom_right"),
+        "misfits": ("undefined", "refused"),
     },
     arrange=_arrange,
     shape=lambda x: x.query.shape,
@@ -233,4 +240,5 @@ multihead = Subject(
     free_axes=_free_axes,
     with_nan=_with_nan,
     malformed=_malformed,
+    misfits=_misfits,
 )

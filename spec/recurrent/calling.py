@@ -129,7 +129,7 @@ def specify(
         name=kind.SUBJECT,
         signature=signature,
         capabilities={"gradient": "can be differentiated"},
-        dialects={**dialects, "missing_state": ("undefined", "zeros")},
+        dialects={**dialects, "missing_state": ("undefined", "zeros"), "misfits": ("undefined", "refused")},
         arrange=_arrange(kind),
         shape=lambda x: (x.x.shape[0], length(x) + len(kind.STATES), units(x)),
         exact=exact,
@@ -143,6 +143,7 @@ def specify(
         free_axes=lambda claims: ("B", "T"),
         with_nan=_with_nan,
         malformed=_malformed,
+        misfits=_misfits,
     )
 
 
@@ -218,18 +219,24 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """A width, a unit or a batch entry is missing or one too many; never so that the rest could be broadcast."""
+    """A channel or a state is missing; never so that the rest could be broadcast."""
+    if x.x.size and x.x.shape[2] > 2:
+        yield x.but(x=x.x[..., :-1])
+    if x.x.size and x.x.shape[0] > 2:
+        yield from (x.but(**{name: getattr(x, name)[:-1]}) for name in states(x))
+
+
+def _misfits(x: Inputs) -> Iterator[Inputs]:
+    """A unit is missing, or there is a channel, a unit or a state too many."""
     if not x.x.size:
         return
-    if x.x.shape[2] > 2:
-        yield x.but(x=x.x[..., :-1])
-    for name in states(x):
-        if units(x) > 2:
-            yield x.but(**{name: getattr(x, name)[:, :-1]})
-        if x.x.shape[0] > 2:
-            yield x.but(**{name: getattr(x, name)[:-1]})
-            yield x.but(**{name: np.concatenate([getattr(x, name), getattr(x, name)[:1]])})
     if x.x.shape[2] > 1:
         yield x.but(x=np.concatenate([x.x, x.x[..., :1]], axis=2))
-    for name in states(x) if units(x) > 1 else ():
-        yield x.but(**{name: np.concatenate([getattr(x, name), getattr(x, name)[:, :1]], axis=1)})
+    for name in states(x):
+        state = getattr(x, name)
+        if units(x) > 2:
+            yield x.but(**{name: state[:, :-1]})
+        if units(x) > 1:
+            yield x.but(**{name: np.concatenate([state, state[:, :1]], axis=1)})
+        if x.x.shape[0] > 2:
+            yield x.but(**{name: np.concatenate([state, state[:1]])})

@@ -201,17 +201,20 @@ def _with_nan(x: Inputs, dialect: Mapping[str, str]) -> Iterator[tuple[Inputs, A
 
 
 def _malformed(x: Inputs) -> Iterator[Inputs]:
-    """A position, or a row of positions, too many or too few, or a position for every head.
-
-    Never a single one, nor where there is one token or entry: it would be broadcast.
-    """
-    tokens, heads, entries = (x.size(letter) for letter in "THB")
-    if tokens > 1:
-        for count in sorted({tokens - 1, tokens + 1, heads} - {1, tokens}):
-            yield x.spelled(positions=x.axes["positions"][:-1] + "X").but(positions=_as_many(x.positions, count, -1))
+    """A row of positions too many or too few: never a single one, nor where there is one entry: it would be
+    broadcast."""
+    entries = x.size("B")
     if x.positions.ndim > 1 and entries > 1:
         for count in sorted({entries - 1, entries + 1} - {1}):
             yield x.spelled(positions="XT").but(positions=_as_many(x.positions, count, 0))
+
+
+def _misfits(x: Inputs) -> Iterator[Inputs]:
+    """A position too many or too few, or one for every head."""
+    tokens, heads = x.size("T"), x.size("H")
+    if tokens > 1:
+        for count in sorted({tokens - 1, tokens + 1, heads} - {1, tokens}):
+            yield x.spelled(positions=x.axes["positions"][:-1] + "X").but(positions=_as_many(x.positions, count, -1))
 
 
 def _as_many(positions: Array, count: int, axis: int) -> Array:
@@ -236,6 +239,7 @@ rotary = Subject(
         "pairing": ("halves", "interleaved"),
         "rotated": ("all", "half", "quarter"),
         "precision": ("single", "full"),
+        "misfits": ("undefined", "refused"),
     },
     arrange=lambda tensors, options: (
         (tensors["x"], tensors["positions"]),
@@ -252,4 +256,5 @@ rotary = Subject(
     free_axes=lambda claims: "BHT",
     with_nan=_with_nan,
     malformed=_malformed,
+    misfits=_misfits,
 )
