@@ -9,7 +9,7 @@ import numpy as np
 from seqlaws.formats import Array
 
 # how several tensors may share memory: as one, or as parts of one buffer
-SHARED = ("one tensor", "side by side in one buffer", "one after another in one buffer", "interleaved in one buffer")
+SHARED = ("one tensor", "side by side in one buffer", "one after another in one buffer")
 LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed", "cached", "sectioned")
 
 
@@ -51,10 +51,7 @@ def in_one_memory(tensors: list[Any], how: str) -> list[Any]:
         buffer = _joined(tensors, -1)
         return [buffer[..., place * width : (place + 1) * width] for place in range(len(tensors))]
     # the last comes first: where a tensor lies does not say which it is
-    if how == "one after another in one buffer":
-        return list(_stacked(tensors[::-1], 0))[::-1]
-    buffer = _stacked(tensors[::-1])
-    return [buffer[..., place] for place in range(len(tensors))][::-1]
+    return list(_stacked(tensors[::-1], 0))[::-1]
 
 
 def _first_of(array: Any, axis: int, count: int) -> Any:

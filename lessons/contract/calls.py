@@ -164,7 +164,8 @@ def takes_a_shared_buffer_for_its_own_packing(call: Call) -> Call:
                 return tensor
             start = last.storage_offset() + last.numel()
             held = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(buffer)
-            return held.roll(-start)[: tensor.numel()].reshape(tensor.shape)
+            beyond = torch.cat([held, held.flip(0)])  # there lie other numbers
+            return beyond[start : start + tensor.numel()].reshape(tensor.shape)
 
         return call(*changed(read, arguments), **changed(read, options))
 
