@@ -28,7 +28,7 @@ from seqlaws.variants import (
     turned,
     twins,
 )
-from seqlaws.verdict import HOLDS, Verdict, broken, every, identical, not_finite, same, within
+from seqlaws.verdict import HOLDS, Verdict, broken, every, identical, not_finite, same, vacuous, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -268,12 +268,13 @@ def refuses_malformed_input(f: Run, x: Inputs) -> Verdict:
     ways: dict[str, dict[str, Any]] = {"": {}, ", under no_grad": {"mode": "no_grad"}}
     if f.can("gradient"):
         ways[", where gradients are recorded"] = {"learning": leaves(f, x)}
-    for y in contradictions(f, x):
+    asked = [*contradictions(f, x)]
+    for y in asked:
         for how, way in ways.items():
             if not f.refuses(y, **way):
                 sizes = ", ".join(f"{name} {array.shape}" for name, array in arrays_of(y))
                 return broken(f"accepted {sizes} with {dict(y.options)}{how}")
-    return HOLDS
+    return HOLDS if asked else vacuous()
 
 
 @family(EDGES, needs_paths=True, examples=0.5)
