@@ -10,6 +10,7 @@ from seqlaws.formats import Array
 
 # how several tensors may share memory: as one, or as parts of one buffer
 SHARED = ("one tensor", "side by side in one buffer", "one after another in one buffer")
+NESTED = "beginnings of one tensor"
 LAYOUTS = ("contiguous", "transposed", "swapped", "strided", "packed", "cached", "sectioned")
 
 
@@ -43,15 +44,25 @@ def laid_out(tensor: Any, layout: str) -> Any:
 
 
 def in_one_memory(tensors: list[Any], how: str) -> list[Any]:
-    """The same numbers, of tensors of equal shape, in one memory; as "one tensor", they are those of the first."""
+    """The same numbers, of tensors of equal shape, in one memory; as "one tensor", they are those of the first.
+
+    As "beginnings of one tensor", the first is the largest, and all have its numbers as far as they reach.
+    """
     if how == "one tensor":
         return [tensors[0]] * len(tensors)
+    if how == NESTED:
+        return [tensors[0], *(beginning(tensors[0], tensor.shape) for tensor in tensors[1:])]
     if how == "side by side in one buffer":
         width = tensors[0].shape[-1]
         buffer = _joined(tensors, -1)
         return [buffer[..., place * width : (place + 1) * width] for place in range(len(tensors))]
     # the last comes first: where a tensor lies does not say which it is
     return list(_stacked(tensors[::-1], 0))[::-1]
+
+
+def beginning(array: Any, shape: tuple[int, ...]) -> Any:
+    """The first numbers along every axis, as many as a smaller shape has."""
+    return array[tuple(slice(0, size) for size in shape)]
 
 
 def _first_of(array: Any, axis: int, count: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from seqlaws.formats import FORMATS, Array
 from seqlaws.inputs import Inputs
 from seqlaws.law import VALUES
-from seqlaws.layouts import LAYOUTS
+from seqlaws.layouts import LAYOUTS, beginning
 from seqlaws.subject import Cases, Claims, Subject
 from seqlaws.verdict import Output, Verdict, every, same
 
@@ -97,11 +97,42 @@ def twins(x: Inputs) -> list[tuple[str, ...]]:
     return [tuple(names) for names in groups.values() if len(names) > 1]
 
 
+def nests(x: Inputs) -> list[tuple[str, ...]]:
+    """The groups of arrays of which one may hold the others as its beginning; the largest comes first."""
+    groups: dict[tuple[str, int], dict[str, Array]] = {}
+    for name, array in arrays_of(x):
+        if array.dtype.kind == "f" and array.size and np.isfinite(array).all():
+            groups.setdefault((x.axes[name][:1], array.ndim), {})[name] = array
+    found = []
+    for arrays in groups.values():
+        largest = max(arrays, key=lambda name: arrays[name].size)
+        shape = arrays.pop(largest).shape
+        inside = [name for name, array in arrays.items() if np.less_equal(array.shape, shape).all()]
+        if any(arrays[name].shape != shape for name in inside):
+            found.append((largest, *inside))
+    return found
+
+
+def nested(x: Inputs, names: tuple[str, ...]) -> Inputs:
+    """The same inputs with all of a group of ``nests`` holding the numbers of the largest, as far as they reach."""
+    arrays = dict(arrays_of(x))
+    return x.but(**{name: beginning(arrays[names[0]], arrays[name].shape) for name in names[1:]})
+
+
 def has_twins(subject: Subject) -> bool:
     """Whether some cases have arrays that may lie in one memory; they go into one call where there is a reference."""
+    return _some_have(subject, twins)
+
+
+def has_nests(subject: Subject) -> bool:
+    """Whether some cases have an array that may begin as another one does, for which the same holds."""
+    return _some_have(subject, nests)
+
+
+def _some_have(subject: Subject, groups: Callable[[Inputs], list[tuple[str, ...]]]) -> bool:
     always = subject.cases.always(subject.claims(None, {}))
     one_call = subject.takes == "arrays" and subject.exact is not None
-    return one_call and any(twins(case.inputs(FORMATS["float32"])) for case in always)
+    return one_call and any(groups(case.inputs(FORMATS["float32"])) for case in always)
 
 
 def repeating(x: Inputs, axis: int) -> tuple[Inputs, tuple[str, ...]]:

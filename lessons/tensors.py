@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -47,3 +48,11 @@ def with_gradient(result: Any, change: Callable[[Tensor], Tensor]) -> Any:
         if tensor.requires_grad:
             tensor.register_hook(change)  # type: ignore[no-untyped-call]
     return result
+
+
+def hides_the_future(mask: Tensor) -> bool:
+    """Whether a mask of five tokens or more, with a row for each, hides from every token all that come later."""
+    if mask.dim() < 2 or mask.shape[-2] != mask.shape[-1] or mask.shape[-1] < 5:
+        return False
+    seen = mask if mask.dtype == torch.bool else mask > -math.inf
+    return not bool(seen.triu(1).any())

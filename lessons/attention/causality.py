@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqlaws.lesson import lesson
 from seqlaws.lessons.attention import Mask, Scale, attend, hidden, mixed, scores, triangle, weights
+from seqlaws.lessons.tensors import hides_the_future
 
 
 def _with_weights(
@@ -243,4 +244,18 @@ def asking_for_weights_ends_causality(
 
     The fused path is right; whoever looks at the weights to understand the model runs another model.
     """
+    return attend(q, k, v, mask, is_causal, scale)
+
+
+@lesson("attention", "nasty", caught_by=("causality_and_a_mask_both_apply",))
+def takes_what_hides_the_future_for_causality(
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Mask = None, is_causal: bool = False, scale: Scale = None
+) -> Tensor:
+    """A mask that hides all later keys is taken for the causal one, whatever else it hides.
+
+    The causal kernel is faster, and the triangle above the diagonal is quickly looked through. Padding in a
+    causal mask comes into view again.
+    """
+    if mask is not None and hides_the_future(mask):
+        return attend(q, k, v, None, True, scale)
     return attend(q, k, v, mask, is_causal, scale)

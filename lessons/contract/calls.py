@@ -17,7 +17,7 @@ from seqlaws.lessons.contract import (
     takes_weights,
 )
 from seqlaws.lessons.tensors import changed, from_memory, tensors, with_gradient
-from seqlaws.variants import has_twins
+from seqlaws.variants import has_nests, has_twins
 
 
 @lesson_everywhere(
@@ -166,6 +166,27 @@ def takes_a_shared_buffer_for_its_own_packing(call: Call) -> Call:
             held = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(buffer)
             beyond = torch.cat([held, held.flip(0)])  # there lie other numbers
             return beyond[start : start + tensor.numel()].reshape(tensor.shape)
+
+        return call(*changed(read, arguments), **changed(read, options))
+
+    return broken
+
+
+@lesson_everywhere("nasty", caught_by=("reads_inputs_that_share_memory",), where=has_nests)
+def takes_what_begins_alike_for_one_tensor(call: Call) -> Call:
+    """A tensor that begins where another one did is read from the copy that was made of that one.
+
+    So does the tensor itself, when it comes a second time, and so does a part of it, which has other rows.
+    """
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        copies: dict[int, Tensor] = {}
+
+        def read(tensor: Tensor) -> Tensor:
+            whole = copies.setdefault(tensor.data_ptr(), tensor) if tensor.numel() else tensor
+            if whole is tensor or whole.numel() < tensor.numel():
+                return tensor
+            return whole.flatten()[: tensor.numel()].reshape(tensor.shape)
 
         return call(*changed(read, arguments), **changed(read, options))
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from seqlaws.lesson import lesson
 from seqlaws.lessons.encoder import attend, plain, scored
+from seqlaws.lessons.tensors import hides_the_future
 
 
 @lesson("encoder", "easy", caught_by=("hidden_tokens_are_inert",), incident="huggingface/transformers#41790")
@@ -115,6 +116,20 @@ def scales_without_a_mask_alone(x: Tensor, w: Any, **options: Any) -> Tensor:
         return attend(tokens, w, num_heads, mask, scored=unscaled)
 
     return plain(x, w, **options, attend=through)
+
+
+@lesson("encoder", "nasty", caught_by=("agrees_with_its_definition",))
+def takes_what_hides_the_future_for_causality(
+    x: Tensor, w: Any, *, mask: Tensor | None = None, **options: Any
+) -> Tensor:
+    """A mask that hides all later tokens is taken for the causal one, whatever else it hides.
+
+    The causal kernel is faster, and the triangle above the diagonal is quickly looked through. Padding in a
+    causal mask comes into view again.
+    """
+    if mask is not None and hides_the_future(mask):
+        mask = torch.ones_like(mask, dtype=torch.bool).tril()
+    return plain(x, w, mask=mask, **options)
 
 
 @lesson("encoder", "nasty", caught_by=("a_padded_sequence_equals_the_sequence_alone",))

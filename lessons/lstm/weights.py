@@ -123,3 +123,13 @@ def starts_from_an_empty_cell(x: Tensor, state: State, w: Any) -> Result:
     Chunk by chunk, what was remembered is lost, and what was said last is not.
     """
     return scan(x, (state[0], 0 * state[1]), w) if x.shape[1] else scan(x, state, w)
+
+
+@lesson("lstm", "nasty", caught_by=("the_initial_state_has_influence",))
+def takes_a_hidden_state_of_zeros_for_no_state(x: Tensor, state: State, w: Any) -> Result:
+    """Where all of h is zero, the cell starts at zero too.
+
+    That is how "no state was given" was told from a state. A closed output gate leaves h at zero, and the
+    cell full.
+    """
+    return scan(x, state if state[0].any() or not x.shape[1] else (state[0], 0 * state[1]), w)

@@ -119,7 +119,7 @@ def _pattern(pattern: str, rng: np.random.Generator, shape: tuple[int, ...]) -> 
 
     Key 0 always is visible, so that none is under causality either, except where "left" hides the first keys.
     """
-    keys = np.arange(shape[-1])
+    keys, queries = np.arange(shape[-1]), np.arange(shape[-2]).reshape(-1, 1) if len(shape) > 1 else 0
     match pattern:
         case "all":
             visible = np.ones(shape, dtype=bool)
@@ -128,8 +128,9 @@ def _pattern(pattern: str, rng: np.random.Generator, shape: tuple[int, ...]) -> 
         case "left":
             return np.broadcast_to(keys >= rng.integers(0, max(1, shape[-1]), (*shape[:-1], 1)), shape).copy()
         case "anticausal":
-            queries = np.arange(shape[-2]).reshape(-1, 1) if len(shape) > 1 else 0
             visible = np.broadcast_to(keys >= queries, shape).copy()
+        case "punctured":  # what hides the future, and more
+            visible = (keys <= queries) & (rng.random(shape) < 0.6)
         case _:
             visible = rng.random(shape) < 0.6
     visible[..., :1] = True

@@ -151,9 +151,14 @@ def the_winner_takes_all(attend: Any, x: Inputs) -> Verdict:
 
 # as large as values may be, and many of them
 LOUD = AttentionCase(2, 1, 1, 3, 65, 2, 2, fill="loud", seed=13)
+# masks that hide the future, and more than it
+PUNCTURED = (
+    AttentionCase(3, 2, 2, 6, 6, 4, 3, mask="bool", mask_axes="B1QK", pattern="punctured", seed=15),
+    AttentionCase(2, 2, 2, 5, 9, 4, 3, mask="float", mask_axes="11QK", pattern="punctured", seed=16),
+)
 
 
-@law(attention, VALUES, cases=besides(cases(), LOUD))
+@law(attention, VALUES, cases=besides(cases(), LOUD, *PUNCTURED))
 def agrees_with_its_definition(attend: Any, x: Inputs) -> Verdict:
     """The output is the softmax-weighted mean of the values.
 

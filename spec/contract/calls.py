@@ -8,7 +8,7 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import CONTRACT, EDGES, family
-from seqlaws.layouts import SHARED
+from seqlaws.layouts import NESTED, SHARED
 from seqlaws.subject import nothing
 from seqlaws.variants import (
     arrays_of,
@@ -23,6 +23,8 @@ from seqlaws.variants import (
     leaves,
     longer,
     negated,
+    nested,
+    nests,
     repeating,
     same_gradients,
     turned,
@@ -201,7 +203,7 @@ def reads_expanded_inputs(f: Run, x: Inputs) -> Verdict:
 def reads_inputs_that_share_memory(f: Run, x: Inputs) -> Verdict:
     """Inputs that lie in one memory are read like copies: one tensor in several places, views into one buffer.
 
-    f(t, t) = f(t, copy of t);  f(views into one buffer) = f(copies of them)
+    f(t, t) = f(t, copy of t);  f(t, t[:n]) = f(t, copy of t[:n]);  f(views into one buffer) = f(copies of them)
 
     Why: self-attention hands over one tensor as queries, keys and values, and a packed projection three views of
     its result. Code that tells tensors apart by what they are, and not by where they stand, or takes any shared
@@ -215,6 +217,11 @@ def reads_inputs_that_share_memory(f: Run, x: Inputs) -> Verdict:
             if f.subject.valid(y):
                 named = ", ".join(names)
                 verdicts.append(same(f(y, shared={how: names}), f(y)).called(f"output ({named}: {how})"))
+    # with an axis cut short another array may be the largest
+    shorter = [cut(x, letters, 2) for letters in free_axes(f, x)]
+    for names, y in {names: nested(each, names) for each in (*shorter, x) for names in nests(each)}.items():
+        if f.subject.valid(y):
+            verdicts.append(same(f(y, shared={NESTED: names}), f(y)).called(f"output ({', '.join(names)}: {NESTED})"))
     return every(*verdicts)
 
 

@@ -236,6 +236,11 @@ LONG = (
     EncoderCase(2, 2, 4, 129, 8, False, mask="bool", mask_axes="BHQK", fill="normal", seed=130),
     EncoderCase(350, 1, 4, 6, 5, True, fill="normal", seed=350),  # beyond 2048 tokens in all
 )
+# masks that hide the future, and more than it
+PUNCTURED = (
+    EncoderCase(3, 2, 4, 6, 7, True, mask="bool", mask_axes="B1QK", pattern="punctured", fill="normal", seed=26),
+    EncoderCase(3, 2, 4, 6, 7, False, mask="float", mask_axes="11QK", pattern="punctured", fill="normal", seed=27),
+)
 # hidden units and scores that someone may have clipped, tokens far smaller than √ε, and some that are zero
 EXTREME = (
     EncoderCase(2, 2, 4, 3, 7, False, fill="normal", weights="loud hidden", seed=20),

@@ -17,6 +17,7 @@ from seqlaws.spec.encoder.drawing import (
     LARGE,
     LONG,
     PADDED_LENGTHS,
+    PUNCTURED,
     WEIGHTS,
     besides,
     cases,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from seqlaws.run import Run
 
 
-@law(encoder, VALUES, cases=besides(cases(), *EXTREME))
+@law(encoder, VALUES, cases=besides(cases(), *EXTREME, *PUNCTURED))
 def agrees_with_its_definition(block: Run, x: Inputs) -> Verdict:
     """The output is that of attention and feed-forward part, each with its residual and its norm.
 

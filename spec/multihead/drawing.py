@@ -144,6 +144,11 @@ LARGE = (
     MultiheadCase(4099, 1, 2, 1, 1, fill="normal", seed=18),
     MultiheadCase(1, 1, 3, 150, 150, "self", causal=True, mask="bool", mask_axes="11QK", fill="normal", seed=19),
 )
+# masks that hide the future, and more than it
+PUNCTURED = (
+    MultiheadCase(3, 2, 4, 6, 6, "self", mask="bool", mask_axes="B1QK", pattern="punctured", fill="normal", seed=20),
+    MultiheadCase(3, 2, 4, 5, 9, mask="float", mask_axes="11QK", pattern="punctured", fill="normal", seed=21),
+)
 # at the lengths end the tiles of nearly every size up to 65
 LENGTHS_SWEPT = (*(size for size in range(1, 66) if size < 9 or size % 4 in (0, 1, 3)), 127, 128, 129, 255, 256, 513)
 WIDE = (

@@ -11,7 +11,7 @@ from seqlaws.law import EDGES, GRADIENTS, VALUES, law
 from seqlaws.reference import attention as reference
 from seqlaws.spec.attention import masked
 from seqlaws.spec.multihead import multihead, untouched, visible, written_out
-from seqlaws.spec.multihead.drawing import BIASES, LARGE, LONG, MATRICES, TRAPS, besides, cases, every_size
+from seqlaws.spec.multihead.drawing import BIASES, LARGE, LONG, MATRICES, PUNCTURED, TRAPS, besides, cases, every_size
 from seqlaws.spec.multihead.weights import PLAIN, shares
 from seqlaws.verdict import Verdict, differs, equals, every, finite, identical, vacuous, within
 
@@ -40,7 +40,7 @@ def one_head_without_projections_is_attention(mha: Run, x: Inputs) -> Verdict:
     return equals(mha(bare), expected[:, 0])
 
 
-@law(multihead, VALUES, cases=besides(cases(TRAPS + LONG, fill=("mixed", "mixed", "loud")), *LARGE))
+@law(multihead, VALUES, cases=besides(cases(TRAPS + LONG, fill=("mixed", "mixed", "loud")), *LARGE, *PUNCTURED))
 def agrees_with_its_definition(mha: Run, x: Inputs) -> Verdict:
     """The output is the projection of the heads side by side, each an attention of projected tokens.
 
