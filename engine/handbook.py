@@ -10,11 +10,12 @@ from pathlib import Path
 from seqlaws.catalogue import load_lessons, load_subject, subject_names
 from seqlaws.explain import needs_of, told
 from seqlaws.law import LEVELS, Law
+from seqlaws.lesson import GRADES
 from seqlaws.subject import Subject
 
 
 def page() -> str:
-    """Every law with its formula, reason and source, what it needs, and the lesson that it catches first."""
+    """Every law with its formula, reason and source, what it needs, and the easiest lesson that it catches first."""
     subjects = [load_subject(name) for name in subject_names()]
     stated = defaultdict(list)
     for subject in subjects:
@@ -61,9 +62,10 @@ def _law(law: Law, title: str) -> Iterator[str]:
 
 
 def _notes(law: Law, subject: Subject) -> Iterator[str]:
-    first = next(each for each in load_lessons(subject.name) if each.caught_by[:1] == (law.name,))
+    caught = (each for each in load_lessons(subject.name) if each.caught_by[:1] == (law.name,))
+    easiest = min(caught, key=lambda each: GRADES.index(each.grade))
     yield f"Level: {LEVELS[law.level]}. Needs: {needs_of(law, subject)}."
-    yield f"Lesson: `{first.name}`: {told(first)}"
+    yield f"Lesson: `{easiest.name}`: {told(easiest)}"
 
 
 def main(folder: str) -> None:
