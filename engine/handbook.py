@@ -63,7 +63,7 @@ def _law(law: Law, title: str) -> Iterator[str]:
 
 def _notes(law: Law, subject: Subject) -> Iterator[str]:
     caught = (each for each in load_lessons(subject.name) if each.caught_by[:1] == (law.name,))
-    easiest = min(caught, key=lambda each: GRADES.index(each.grade))
+    easiest = min(caught, key=lambda each: (GRADES.index(each.grade), not each.incident))
     yield f"Level: {LEVELS[law.level]}. Needs: {needs_of(law, subject)}."
     yield f"Lesson: `{easiest.name}`: {told(easiest)}"
 
