@@ -64,6 +64,7 @@ layer = Implementation(
     name="torch.nn.LayerNorm",
     subject="norm",
     call=partial(by_module, kind=nn.LayerNorm),
+    dialect={"sums": "wide"},
     paths=_modules(nn.LayerNorm) | {"functional": layer_norm},
     known={"norm.gradients_of_many_rows_add_up": SUMS_IN_HALF},
 )
@@ -72,6 +73,6 @@ rms = Implementation(
     name="torch.nn.RMSNorm",
     subject="norm",
     call=partial(by_module, kind=nn.RMSNorm),
-    dialect={"kind": "rms"},
+    dialect={"kind": "rms", "sums": "wide"},
     paths=_modules(nn.RMSNorm) | {"functional": rms_norm},
 )

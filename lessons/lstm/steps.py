@@ -132,7 +132,7 @@ def couples_input_and_forget_gate(x: Tensor, state: State, w: Any) -> Result:
     return scan(x, state, w, step)
 
 
-@lesson("lstm", "medium", caught_by=("every_weight_has_influence",))
+@lesson("lstm", "medium", caught_by=("the_initial_state_has_influence",))
 def shows_the_cell_of_the_step_before(x: Tensor, state: State, w: Any) -> Result:
     """The hidden state is made of the old cell.
 

@@ -16,7 +16,13 @@ honest("norm")(plain)
 
 @honest("norm")
 def fused(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """One call of the library; in float32 for half types, in which it would add up the gradients of its weights."""
+    """One call of the library, which on CPU adds up the gradients of its weights in a half type itself."""
+    return F.layer_norm(x, x.shape[-1:], gain, shift, eps)
+
+
+@honest("norm", dialect={"sums": "wide"})
+def fused_in_float32(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """One call of the library, in float32 for half types."""
     return F.layer_norm(wide(x), x.shape[-1:], wide(gain), wide(shift), eps).to(x.dtype)
 
 

@@ -255,7 +255,13 @@ class _SharedByRows(torch.autograd.Function):
         return total, None
 
 
-@lesson("norm", "nasty", caught_by=("gradients_of_many_rows_add_up",), dtypes=("bfloat16",))
+@lesson(
+    "norm",
+    "nasty",
+    caught_by=("gradients_of_many_rows_add_up",),
+    dtypes=("bfloat16",),
+    dialect={"sums": "wide"},
+)
 def adds_rows_up_in_a_half_type(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """The gradients of gain and shift are summed over blocks of rows in the half type itself.
 

@@ -102,7 +102,7 @@ def approximates_the_activation(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, 
     return scan(x, h0, w, step)
 
 
-@lesson("rnn", "nasty", caught_by=("agrees_with_its_definition",), dtypes=("float32", "float64"))
+@lesson("rnn", "nasty", caught_by=("agrees_with_its_definition",), dtypes=("float64", "float32"))
 def keeps_its_state_in_bfloat16(x: Tensor, h0: Tensor, w: Any) -> tuple[Tensor, Tensor]:
     """The state is stored in bfloat16 between steps.
 

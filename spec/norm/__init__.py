@@ -5,7 +5,8 @@ y = (x − mean(x)) / √(mean((x − mean(x))²) + ε) ⊙ gain + shift, over t
 In the dialect kind="rms" no mean is taken off. x has any number of axes, A B C from the left and D
 for the one that is normalised; gain and shift are [D]. A *row* is one line of numbers along D.
 Under kind="rms" the shift handed over is zero, since most programs have none; kind="rms_shifted"
-says that it is added.
+says that it is added. sums="wide" says that what a half type's gradients of gain and shift sum over the rows is
+summed in a wider type.
 """
 
 from __future__ import annotations
@@ -270,7 +271,7 @@ norm = Subject(
     name="norm",
     signature="norm(x, gain, shift, eps) -> Tensor",
     capabilities={"gradient": "can be differentiated"},
-    dialects={"kind": ("layer", "rms", "rms_shifted")},
+    dialects={"kind": ("layer", "rms", "rms_shifted"), "sums": ("own", "wide")},
     arrange=lambda t, o: ((t["x"], t["gain"], t["shift"], o["eps"]), {}),
     shape=lambda x: x.x.shape,
     exact=_exact,
