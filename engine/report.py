@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from seqlaws.catalogue import load_laws
-from seqlaws.kinship import relatives
+from seqlaws.kinship import known_elsewhere, relatives
 from seqlaws.result import RED, Judged, Report, Result
 from seqlaws.terminal import WIDTH, Terminal
 
@@ -98,10 +98,12 @@ def show_report(out: Terminal, report: Report, planned: int) -> None:
         if chosen:
             _show_section(out, HEADINGS[status], chosen, lead, detailed)
     for judged in report.implementations:
+        broken = {result.law for result in judged.results if result.status == "broken"}
+        for fault in known_elsewhere(judged.name, broken):
+            out.say(_wrapped(f"Perhaps inherited: {fault}", ""))
         if {result.law for result in judged.results} != {law.name for law in load_laws(judged.subject)}:
             continue  # whether it breaks these alone is not known
-        alike = relatives(judged.subject, {result.law for result in judged.results if result.status == "broken"})
-        if alike:
+        if alike := relatives(judged.subject, broken):
             names = ", ".join(f"lesson:{name}" for name in alike)
             out.say(_wrapped(f"{judged.name} breaks just the laws that are broken first by {names}", ""))
     for note in report.notes:

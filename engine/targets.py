@@ -36,6 +36,11 @@ def resolve(target: str) -> list[Implementation]:
     return [each for _, each in _addressed(target)]
 
 
+def shipped() -> list[Implementation]:
+    """Every implementation that ships."""
+    return [each for library in _libraries() for each in _shipped(library)]
+
+
 def resolve_all(targets: Iterable[str]) -> list[Addressed]:
     """The implementations of several targets, each once. Names must differ, since reports go by name."""
     every: dict[str, Addressed] = {}

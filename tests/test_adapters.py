@@ -10,10 +10,10 @@ import pytest
 
 import seqlaws
 from seqlaws.implementation import Known
-from seqlaws.targets import _libraries, resolve
+from seqlaws.targets import shipped
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = [each for library in _libraries() for each in resolve(library)]
+SHIPPED = shipped()
 KNOWN = [entry for each in SHIPPED for entry in each.known.values() if isinstance(entry, Known)]
 # some faults are those of one processor: where they are not, no dtype has them
 SCRIPTS = sorted({entry.script for entry in KNOWN if entry.dtypes})

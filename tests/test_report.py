@@ -80,6 +80,19 @@ def test_a_red_report(snapshot: Snapshot) -> None:
     snapshot("report_red", text)
 
 
+def test_a_fault_that_a_library_is_known_for_is_named() -> None:
+    faults = [result("attention.shows_nan", "broken", message="got 0"), result("attention.sums", "broken")]
+    text = " ".join(shown(report(judged("mylib.attend", *faults))).split())
+    assert (
+        "Perhaps inherited: torch.nn.functional.scaled_dot_product_attention is known to break attention.shows_nan: "
+        "the fused CPU kernel's running maximum skips NaN: a NaN row comes out as zeros "
+        "(https://github.com/pytorch/pytorch/issues/141128; docs/known/sdpa_flash_hides_nan.py)"
+    ) in text
+    assert text.count("inherited") == 1
+    assert "inherited" not in shown(report(judged(SDPA, *faults)))
+    assert "inherited" not in shown(report(judged("mylib.attend", faults[1])))
+
+
 def test_a_fault_is_shown_in_full_once() -> None:
     text = io.StringIO()
     live = Live(Terminal(text, False, False), Terminal(io.StringIO(), False, False))
