@@ -3,7 +3,7 @@
 y_p = table[ids_p]. Shapes: ids of any shape, table [V,D], y is ids.shape + [D].
 
 The lookup itself rounds nothing. The gradient of a row is a sum over all places that hold its id, in
-any order; half types may store every partial sum.
+any order; half types may store every partial sum, or only the last where sums are wide.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def table_gradient(ids: Array, table: Array, cotangent: Array) -> Array:
     return _by_row(ids, len(table), cotangent)
 
 
-def table_gradient_bound(ids: Array, table: Array, cotangent: Array, format: Format) -> Array:
-    """The error of sums in any order, every one of them stored in the format."""
+def table_gradient_bound(ids: Array, table: Array, cotangent: Array, format: Format, wide: bool = False) -> Array:
+    """The error of sums in any order, every one of them stored in the format, or the last alone where they are wide."""
     count = np.bincount(ids.reshape(-1), minlength=len(table))[:, None]
     size = _by_row(ids, len(table), np.abs(cotangent))
-    return np.asarray(size * np.expm1(np.maximum(count - 1, 0) * np.log1p(2 * format.unit)) + (count > 1) * format.eta)
+    unit = format.accumulator if wide else format.unit
+    error = size * np.expm1(np.maximum(count - 1, 0) * np.log1p(2 * unit)) + (count > 1) * format.eta
+    return np.asarray(error + format.unit * (size + error) if wide else error)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from seqlaws.implementation import Implementation
+from seqlaws.implementation import Implementation, Known
+from seqlaws.spec.embedding import EmbeddingCase
 
 
 def embed(
@@ -42,14 +43,30 @@ def _paths(padding_idx: int | None) -> dict[str, Callable[..., Tensor]]:
     }
 
 
+SUMS_IN_HALF = Known(
+    "on CPU the gradients of an id are added up in the half type itself, where a sum stands still",
+    case=EmbeddingCase((4097,), 2, 2, seed=3),
+    dtypes=("float16", "bfloat16"),
+    devices=("cpu",),
+    script="docs/known/embedding_half_sums.py",
+)
+REFUSES = {"negative_ids": "refused", "sums": "wide"}
+FREQUENT = {"embedding.sums_a_frequent_id_in_a_wider_type": SUMS_IN_HALF}
+
 default = Implementation(
-    name="torch.nn.Embedding", subject="embedding", call=embed, dialect={"negative_ids": "refused"}, paths=_paths(None)
+    name="torch.nn.Embedding",
+    subject="embedding",
+    call=embed,
+    dialect=REFUSES,
+    paths=_paths(None),
+    known=FREQUENT,
 )
 
 with_padding = Implementation(
     name="torch.nn.Embedding.padding_idx",
     subject="embedding",
     call=partial(embed, padding_idx=0),
-    dialect={"padding": "first", "negative_ids": "refused"},
+    dialect={"padding": "first", **REFUSES},
     paths=_paths(0),
+    known=FREQUENT,
 )

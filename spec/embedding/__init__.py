@@ -2,7 +2,7 @@
 
 y_p = table[ids_p]: every place of ids, which has any shape, gets the row of the table [V,D] that its id
 names. In the dialect padding="first", row 0 stands for padding: it is looked up like any other, and
-is never trained.
+is never trained. sums="wide" says that the gradients of an id in a half type are summed in a wider one.
 """
 
 from __future__ import annotations
@@ -99,6 +99,12 @@ def large_tables() -> Cases:
     return Cases(lambda claims: tables, cases().strategy)
 
 
+def frequent() -> Cases:
+    """Ids that stand at hundreds of places, and at thousands."""
+    common = [EmbeddingCase((4097,), 2, 2, seed=3), EmbeddingCase((3, 301), 5, 3, "few", seed=4)]
+    return Cases(lambda claims: common, cases(pattern="few").strategy)
+
+
 def every_size() -> Cases:
     """One case of every width and every number of places about which a program may have ideas; and large tables,
     frequent ids, and ids without an axis and with many."""
@@ -143,7 +149,7 @@ embedding = Subject(
         "refusal": "refuses ids outside of the table with an exception",
         "gradient": "can be differentiated",
     },
-    dialects={"padding": ("none", "first"), "negative_ids": ("any", "refused")},
+    dialects={"padding": ("none", "first"), "negative_ids": ("any", "refused"), "sums": ("own", "wide")},
     arrange=lambda tensors, options: ((tensors["ids"], tensors["table"]), {}),
     shape=lambda x: (*x.ids.shape, x.table.shape[1]),
     exact=_exact,

@@ -8,8 +8,9 @@ import numpy as np
 
 from seqlaws.inputs import Inputs
 from seqlaws.law import EDGES, GRADIENTS, STRUCTURE, VALUES, law
-from seqlaws.spec.embedding import cases, embedding, every_size, large_tables
-from seqlaws.verdict import HOLDS, Verdict, broken, every, identical, vacuous, within
+from seqlaws.reference import embedding as reference
+from seqlaws.spec.embedding import cases, embedding, every_size, frequent, large_tables
+from seqlaws.verdict import HOLDS, Output, Verdict, broken, every, identical, vacuous, within
 
 if TYPE_CHECKING:
     from seqlaws.run import Run
@@ -172,6 +173,29 @@ def sums_its_gradient_at_every_size(embed: Run, x: Inputs) -> Verdict:
     the ids, and its sums are split between blocks that must not write over each other.
     """
     return within(_gradient(embed, x))
+
+
+@law(
+    embedding,
+    GRADIENTS,
+    needs=("gradient",),
+    when={"sums": ("wide",)},
+    cases=frequent(),
+    after=("trains_only_what_it_looked_up", "sums_the_gradient_of_repeated_ids"),
+    examples=0.1,
+)
+def sums_a_frequent_id_in_a_wider_type(embed: Run, x: Inputs) -> Verdict:
+    """Where sums are declared wide, the gradient of an id is rounded to a half type once, however often it occurs.
+
+    |∂⟨y, g⟩/∂table_v − Σ_{p: ids_p = v} g_p| ≤ the error of a sum in float32, and of one rounding, for g ≥ 0
+
+    Why: in bfloat16 a sum that has come to 256 does not grow by ones any more. A batch holds the most frequent
+    tokens thousands of times, and these are the ones that learn too little.
+    """
+    cotangent = np.abs(x.noise("gradient of the output", (*x.ids.shape, x.table.shape[1])))
+    found = embed.gradient(x, cotangent, ("table",))["table"]
+    allowed = reference.table_gradient_bound(x.ids, x.table, x.format.round(cotangent), x.format, wide=True)
+    return within(Output(found.value, lambda: (found.reference, allowed, allowed)))
 
 
 @law(embedding, GRADIENTS, needs=("gradient",), when={"padding": ("first",)})
