@@ -26,6 +26,6 @@ def known_elsewhere(name: str, laws: set[str]) -> list[str]:
     faults: dict[str, tuple[str, dict[str, None]]] = {}
     for each in shipped():
         for law, entry in each.known.items():
-            if law in laws and isinstance(entry, Known):
+            if law in laws and isinstance(entry, Known) and entry.dtypes:
                 faults.setdefault(entry.account, (each.name, {}))[1][law] = None
     return [f"{whose} is known to break {', '.join(broken)}: {account}" for account, (whose, broken) in faults.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_a_lesson_is_caught_as_it_says(lesson: Lesson) -> None:
 )
 def test_nothing_honest_is_flagged(lesson: Lesson, dtype: str) -> None:
     assert list(broken_laws(lesson.implementation, dtype)) == []
+
+
+@pytest.mark.parametrize("subject", ["attention", "multihead"])
+def test_a_mask_that_looks_causal_is_drawn_where_causality_is_not_claimed(subject: str) -> None:
+    """Where it is, another law combines the two and catches the same sin before."""
+    lesson = next(each for each in LESSONS if each.name == f"{subject}.takes_what_hides_the_future_for_causality")
+    mine = replace(lesson.implementation, can=frozenset({"bool_mask", "float_mask"}))
+    law = f"{subject}.agrees_with_its_definition"
+    assert list(broken_laws(mine, "float32", among=frozenset({law}))) == [law]
 
 
 @pytest.mark.parametrize("subject", subject_names())

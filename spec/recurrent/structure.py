@@ -113,13 +113,15 @@ def the_initial_state_has_influence(f: Run, x: Inputs) -> Verdict:
     """
     x = x.but(x=x.x / 8)  # far from where a half type rounds every activation to 1
     names, verdicts = states(x), []
-    alone = [(name, x.but(**{each: 0 * getattr(x, each) for each in names if each != name})) for name in names]
-    for name, start in [*((name, x) for name in names), *(alone if len(names) > 1 else ())]:
-        state = getattr(x, name)
-        changed = f(start.but(**{name: state + x.signs("other " + name, state.shape)}))
-        one, other = steps(changed, x)[:, 0], steps(f(start), x)[:, 0]
-        clear = np.abs(one.reference - other.reference) > one.bound + other.bound
-        verdicts.append(differs(one, other, among=clear.any(axis=-1)).called(name))
+    alone = [(x.but(**{each: 0 * getattr(x, each) for each in names if each != name}), (name,)) for name in names]
+    for start, moved in [(x, names), *(alone if len(names) > 1 else ())]:
+        plain = steps(f(start), x)[:, 0]
+        for name in moved:
+            state = getattr(x, name)
+            changed = f(start.but(**{name: state + x.signs("other " + name, state.shape)}))
+            other = steps(changed, x)[:, 0]
+            clear = np.abs(other.reference - plain.reference) > other.bound + plain.bound
+            verdicts.append(differs(other, plain, among=clear.any(axis=-1)).called(name))
     return every(*verdicts)
 
 
